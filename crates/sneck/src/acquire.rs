@@ -1,0 +1,508 @@
+//! The acquisition loop, as a state machine: the only place that knows all the rules.
+//!
+//! ```text
+//!            turn in the process's own line?      no: sleep in the line ──┐
+//!                 │ yes            ▲───────────────────────────────────────┘
+//!                 ▼
+//!   ┌────────► attempt ──────────► held
+//!   │             │ busy
+//!   │             ▼
+//!   ├── stale, and the policy allows? remove exactly what was seen
+//!   │             │ no
+//!   │             ▼
+//!   │        deadline passed? ────► refused, with what was seen
+//!   │             │ no
+//!   │             ▼
+//!   ├── a queue in the kernel? sleep in it until held, replaced or stopped
+//!   │             │ no
+//!   │             ▼
+//!   └── arm the wakes, attempt once more, sleep
+//! ```
+//!
+//! The machine takes no time itself: it says what to do next ([`Step`]), and a driver (`drive/`) does it.
+
+use crate::Mode;
+use crate::claim::Claim;
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard::{Guard, Holding};
+use crate::holder::{Holder, Source};
+use crate::lock::{Reentry, Settings};
+use crate::observer::{Event, Interrupt};
+use crate::protocol::{
+    Attempt, Blocked, Busy, Contender, Ground, Held, Mark, Modes, Protocol, Removal, Sighting,
+    Stop, Wake,
+};
+use crate::queue::{self, Ticket};
+use crate::stale::{self, Verdict};
+use crate::sys::Nap;
+use crate::timeout::Deadline;
+use crate::wait::{self, Backoff, Trust, Waiting};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// It is held.
+    Held(Guard),
+    /// Sleep in the process's own line, at most so long.
+    Line(Duration),
+    /// Sleep in the kernel's queue: [`Acquisition::block`].
+    Block(Stop),
+    /// Arm these, say whether they can be trusted, and step again at once.
+    Arm(Vec<Wake>),
+    /// Sleep on what is armed, at most so long.
+    Sleep(Duration),
+}
+
+/// How often a claim that changes while we judge it is tried again before we sleep.
+const CHANGING: usize = 16;
+/// Behind others of this process: how often to look whether what they hold is still there.
+const LOOK_AHEAD: Duration = Duration::from_secs(2);
+
+/// One acquisition on its way.
+#[derive(Debug)]
+pub(crate) struct Acquisition {
+    protocol: Arc<dyn Protocol>,
+    settings: Arc<Settings>,
+    lock: Arc<str>,
+    claim: Arc<Claim>,
+    deadline: Deadline,
+    phase: Phase,
+    ticket: Option<Ticket>,
+    contender: Option<Box<dyn Contender>>,
+    queue: KernelQueue,
+    trust: Trust,
+    backoff: Backoff,
+    broken: Vec<Holder>,
+    /// Why a stale claim could not be removed.
+    obstacle: Option<&'static str>,
+    told: Option<Vec<Holder>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not yet in the line.
+    Start,
+    /// In the line.
+    Line,
+    /// To try; nothing armed.
+    Try,
+    /// To try; these are armed.
+    Armed(Vec<u64>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KernelQueue {
+    /// To be used, as far as known.
+    Use,
+    /// There is none, it cannot be left in time, or it is not wanted.
+    Avoid,
+}
+
+impl Acquisition {
+    pub(crate) fn new(
+        protocol: Arc<dyn Protocol>,
+        settings: Arc<Settings>,
+        lock: Arc<str>,
+        deadline: Deadline,
+    ) -> Result<Acquisition> {
+        if settings.mode == Mode::Shared && protocol.capabilities().modes == Modes::Exclusive {
+            let what = format!("protocol {} has no shared mode", protocol.place().scheme());
+            return Err(Error::new(ErrorKind::Unsupported, "acquire", what)
+                .at(protocol.place())
+                .advise("take it exclusively, or use `flock`"));
+        }
+        let claim = Arc::new(Claim::new(
+            settings.mode,
+            settings.party(),
+            settings.label.clone(),
+        ));
+        let network = protocol.ground() == Ground::NetworkFiles;
+        let queue = match settings.waiting {
+            // A kernel waiter on a network file system may be told late or never.
+            Waiting::Best if !network => KernelQueue::Use,
+            _ => KernelQueue::Avoid,
+        };
+        let trust = if network || settings.waiting == Waiting::Polling {
+            Trust::Polling
+        } else {
+            Trust::Events
+        };
+        let backoff = match (network, trust) {
+            (true, _) => Backoff::network(),
+            (false, Trust::Polling) => Backoff::polling(),
+            (false, Trust::Events) => Backoff::net(),
+        };
+        Ok(Acquisition {
+            protocol,
+            settings,
+            lock,
+            claim,
+            deadline,
+            phase: Phase::Start,
+            ticket: None,
+            contender: None,
+            queue,
+            trust,
+            backoff,
+            broken: Vec::new(),
+            obstacle: None,
+            told: None,
+        })
+    }
+
+    /// What to do next. Errors end the acquisition, a refusal among them.
+    pub(crate) fn step(&mut self) -> Result<Step> {
+        let step = match self.phase {
+            Phase::Start | Phase::Line => self.line(),
+            Phase::Try | Phase::Armed(_) => self.contend(),
+        };
+        step.map_err(|e| e.at(self.protocol.place()))
+    }
+
+    fn line(&mut self) -> Result<Step> {
+        if self.phase == Phase::Start {
+            if self.settings.reentry == Reentry::Idempotent {
+                if let Some(guard) = self.enter_again()? {
+                    return Ok(Step::Held(guard));
+                }
+            }
+            self.ticket = Some(Ticket::take(self.lock.clone(), &self.claim));
+            self.phase = Phase::Line;
+        }
+        let Some(ticket) = &self.ticket else {
+            return Err(Error::new(
+                ErrorKind::Io,
+                "acquire",
+                "the acquisition has ended already",
+            ));
+        };
+        if !ticket.has_turn() {
+            ticket.pass_the_lost();
+        }
+        if ticket.has_turn() {
+            self.phase = Phase::Try;
+            return self.contend();
+        }
+        let seen = Sighting::Held {
+            holders: self.ahead(),
+            mark: None,
+        };
+        if self.deadline.has_passed() {
+            return Err(self.refused(&seen));
+        }
+        if self.settings.reentry == Reentry::Refuse && ticket.waits_for_own_thread() {
+            let what = "this thread holds the lock already: waiting for it would never end";
+            return Err(Error::new(ErrorKind::Reentrant, "acquire", what).advise(
+                "release the first guard, or choose Reentry::Wait or Reentry::Idempotent",
+            ));
+        }
+        self.tell_waiting(&seen);
+        Ok(Step::Line(self.deadline.remaining(LOOK_AHEAD)))
+    }
+
+    /// The holders of this process that have the turn.
+    fn ahead(&self) -> Vec<Holder> {
+        let mut holder = Holder::process(Source::Process, std::process::id());
+        holder.mode = self
+            .ticket
+            .as_ref()
+            .and_then(|t| t.ahead().first().map(|h| h.mode()));
+        vec![holder.described()]
+    }
+
+    fn enter_again(&self) -> Result<Option<Guard>> {
+        let Some(holding) = queue::held_by_this_thread(&self.lock) else {
+            return Ok(None);
+        };
+        if self.claim.mode() == Mode::Exclusive && holding.mode() == Mode::Shared {
+            let what = "this thread holds the lock shared and asks for it exclusively";
+            return Err(Error::new(ErrorKind::Reentrant, "acquire", what)
+                .advise("release the shared guard first"));
+        }
+        Ok(holding.enter_again())
+    }
+
+    fn contend(&mut self) -> Result<Step> {
+        let mut changes = 0;
+        let busy = loop {
+            let busy = match self.contender()?.attempt()? {
+                Attempt::Held(held) => return Ok(Step::Held(self.held(held))),
+                Attempt::Busy(busy) => busy,
+            };
+            if self.clear_the_way(&busy)? && changes < CHANGING {
+                changes += 1;
+                continue;
+            }
+            break busy;
+        };
+        if self.deadline.has_passed() {
+            // First withdraw, then look who is in the way: looking can take longer than our place in a queue is worth to others.
+            self.contender = None;
+            let seen = self.named(busy.seen);
+            return Err(self.refused(&seen));
+        }
+        if self.settings.observer.is_some() {
+            let seen = self.named(busy.seen);
+            self.tell_waiting(&seen);
+        }
+        if self.queue == KernelQueue::Use {
+            self.phase = Phase::Try;
+            return Ok(Step::Block(Stop {
+                deadline: self.deadline,
+            }));
+        }
+        let longest = self.backoff.step();
+        if self.settings.waiting == Waiting::Polling {
+            return Ok(Step::Sleep(self.deadline.remaining(longest)));
+        }
+        let signature = wait::signature(&busy.wakes);
+        if self.phase != Phase::Armed(signature.clone()) {
+            self.phase = Phase::Armed(signature);
+            return Ok(Step::Arm(busy.wakes));
+        }
+        Ok(Step::Sleep(self.deadline.remaining(longest)))
+    }
+
+    fn contender(&mut self) -> Result<&mut Box<dyn Contender>> {
+        if self.contender.is_none() {
+            self.contender = Some(self.protocol.contend(&self.claim)?);
+        }
+        self.contender
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::Io, "acquire", "no claimant"))
+    }
+
+    fn held(&mut self, held: Box<dyn Held>) -> Guard {
+        self.contender = None;
+        let ticket = self
+            .ticket
+            .take()
+            .expect("whoever tries has the turn, and whoever has the turn has a ticket");
+        let broken = std::mem::take(&mut self.broken);
+        let place = self.protocol.place().clone();
+        let guard = Guard::of(Holding::new(
+            place,
+            (self.claim.id(), self.claim.mode()),
+            held,
+            broken,
+            ticket,
+        ));
+        self.notice(&Event::Acquired {
+            place: self.protocol.place(),
+            clean: guard.was_clean(),
+        });
+        guard
+    }
+
+    /// Remove a stale claim, if it is one and the policy allows. True: try again.
+    fn clear_the_way(&mut self, busy: &Busy) -> Result<bool> {
+        self.obstacle = None;
+        let Sighting::Held {
+            holders,
+            mark: Some(mark),
+        } = &busy.seen
+        else {
+            return Ok(false);
+        };
+        let [holder] = holders.as_slice() else {
+            return Ok(false);
+        };
+        let held_here = queue::held_in_this_process(&self.lock);
+        let verdict = stale::judge(holder, self.protocol.ground(), held_here);
+        if !self.settings.stale.allows(&verdict, holder.since) {
+            return Ok(false);
+        }
+        self.remove(holder, mark, &verdict)
+    }
+
+    fn remove(&mut self, holder: &Holder, mark: &Mark, verdict: &Verdict) -> Result<bool> {
+        let place = self.protocol.place();
+        let removal = self.protocol.remove(mark)?;
+        self.notice(&Event::Breaking {
+            place,
+            holder,
+            mark,
+            verdict,
+            removal,
+        });
+        match removal {
+            Removal::Removed => {
+                self.broken.push(holder.clone());
+                return Ok(true);
+            }
+            Removal::Changed => return Ok(true),
+            // Whoever breaks it is done in an instant, and unlocking a folder raises no event.
+            Removal::BreakerBusy => {
+                self.obstacle = Some(
+                    "its claim is stale, and somebody else is removing it or keeps the folder locked",
+                );
+                self.backoff = Backoff::early();
+            }
+            Removal::NotAllowed => {
+                self.obstacle = Some(
+                    "its claim is stale, but there is no right to remove it here; ask the owner of the folder",
+                );
+            }
+            Removal::Unsupported => {
+                self.obstacle = Some("its claim is stale and cannot be removed from here")
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sleep in the kernel's queue.
+    pub(crate) fn block(&mut self, stop: &Stop) -> Result<Option<Guard>> {
+        let Some(contender) = &mut self.contender else {
+            return Ok(None);
+        };
+        match contender
+            .block(stop)
+            .map_err(|e| e.at(self.protocol.place()))?
+        {
+            Blocked::Held(held) => return Ok(Some(self.held(held))),
+            Blocked::Again | Blocked::Stopped => {}
+            Blocked::Interrupted => self.woke(Nap::Interrupted)?,
+            Blocked::NoQueue => self.queue = KernelQueue::Avoid,
+            Blocked::NoTimer => {
+                self.queue = KernelQueue::Avoid;
+                self.backoff = Backoff::polling();
+                let why = "no timer or real-time signal is to be had (RLIMIT_SIGPENDING?)";
+                self.notice(&Event::Polling {
+                    place: self.protocol.place(),
+                    why,
+                });
+            }
+        }
+        Ok(None)
+    }
+
+    /// What was asked for with [`Step::Arm`] is armed, and this well.
+    pub(crate) fn armed(&mut self, trust: Trust) {
+        if trust == Trust::Polling && self.trust == Trust::Events {
+            self.trust = trust;
+            self.backoff = Backoff::polling();
+            let why = "this system gives no events for it (inotify limits?)";
+            self.notice(&Event::Polling {
+                place: self.protocol.place(),
+                why,
+            });
+        }
+    }
+
+    /// How the sleep ended.
+    pub(crate) fn woke(&mut self, nap: Nap) -> Result<()> {
+        match nap {
+            Nap::TimedOut => {}
+            Nap::Woken => {
+                // What woke us may have named another file or process: arm anew. And an event can come a few us before the lock is free.
+                if matches!(self.phase, Phase::Armed(_)) {
+                    self.phase = Phase::Try;
+                }
+                if self.trust == Trust::Events {
+                    self.backoff = Backoff::early();
+                } else {
+                    self.backoff.reset();
+                }
+            }
+            Nap::Interrupted => {
+                let answer = self
+                    .settings
+                    .observer
+                    .as_ref()
+                    .map(|o| o.interrupted())
+                    .unwrap_or_default();
+                if answer == Interrupt::GiveUp {
+                    self.contender = None;
+                    let what = "a signal ended the wait for the lock";
+                    return Err(Error::new(ErrorKind::Interrupted, "acquire", what)
+                        .at(self.protocol.place()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ticket(&self) -> Option<&Ticket> {
+        self.ticket.as_ref()
+    }
+
+    /// The same sighting with the holders looked up. That the look found the lock free says only that it was too late.
+    fn named(&self, seen: Sighting) -> Sighting {
+        match &seen {
+            Sighting::Held { holders, .. } if holders.is_empty() => match self.protocol.inspect() {
+                Ok(looked @ Sighting::Held { .. }) => looked,
+                _ => seen,
+            },
+            Sighting::Held { holders, mark } => {
+                let holders = holders.iter().cloned().map(Holder::described).collect();
+                Sighting::Held {
+                    holders,
+                    mark: mark.clone(),
+                }
+            }
+            _ => seen,
+        }
+    }
+
+    fn refused(&self, seen: &Sighting) -> Error {
+        if let Sighting::Damaged { what } = seen {
+            return Error::new(
+                ErrorKind::Damaged,
+                "acquire",
+                format!("damaged claim: {what}"),
+            )
+            .advise("if no program uses this lock, remove it by hand");
+        }
+        let error = match self.deadline {
+            Deadline::Once => Error::new(ErrorKind::Busy, "acquire", "the lock is held"),
+            _ => Error::new(
+                ErrorKind::TimedOut,
+                "acquire",
+                "timed out waiting for the lock",
+            ),
+        };
+        let error = error.held_by(seen.holders().to_vec());
+        match (self.obstacle, self.judged(seen)) {
+            (Some(obstacle), _) => error.advise(obstacle),
+            (None, Some(verdict)) => error.advise(format!(
+                "its claim looks stale ({verdict}), but the policy does not allow removing it"
+            )),
+            (None, None) => error,
+        }
+    }
+
+    fn judged(&self, seen: &Sighting) -> Option<Verdict> {
+        let Sighting::Held {
+            holders,
+            mark: Some(_),
+        } = seen
+        else {
+            return None;
+        };
+        let verdict = stale::judge(
+            holders.first()?,
+            self.protocol.ground(),
+            queue::held_in_this_process(&self.lock),
+        );
+        matches!(verdict, Verdict::Gone(_) | Verdict::Younger { .. }).then_some(verdict)
+    }
+
+    fn tell_waiting(&mut self, seen: &Sighting) {
+        if self.settings.observer.is_none() || self.told.as_deref() == Some(seen.holders()) {
+            return;
+        }
+        self.notice(&Event::Waiting {
+            place: self.protocol.place(),
+            seen,
+        });
+        self.told = Some(seen.holders().to_vec());
+    }
+
+    fn notice(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.settings.observer {
+            observer.notice(event);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! One party's wish to hold: [`Claim`], its [`Mode`], and the [`Party`] in whose name it is made.
+
+use crate::sys::process;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Alone, or together with other readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// At most one holder.
+    #[default]
+    Exclusive,
+    /// Any number of shared holders, and no exclusive one.
+    Shared,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Exclusive => "exclusive",
+            Mode::Shared => "shared",
+        })
+    }
+}
+
+/// In whose name a claim is made: what a protocol writes down about the holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Party {
+    pid: u32,
+}
+
+impl Party {
+    /// This process.
+    pub fn this_process() -> Party {
+        Party {
+            pid: process::own_pid(),
+        }
+    }
+
+    /// Another process: the command that is to run under the lock, for instance. When that process ends, the claim of a file
+    /// protocol is stale, whether or not the process that made it lives.
+    pub fn process(pid: u32) -> Party {
+        Party { pid }
+    }
+
+    /// The process number that is written down.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+/// One party's wish to hold one lock.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    id: u64,
+    mode: Mode,
+    party: Party,
+    label: Option<String>,
+}
+
+impl Claim {
+    pub(crate) fn new(mode: Mode, party: Party, label: Option<String>) -> Claim {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Claim {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            mode,
+            party,
+            label,
+        }
+    }
+
+    /// A number that no other claim of this process has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Exclusive or shared.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Who is written down as the holder.
+    pub fn party(&self) -> Party {
+        self.party
+    }
+
+    /// A word of the user's for those who look: "nightly backup".
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+}

@@ -1,0 +1,282 @@
+//! Proof of holding: [`Guard`]. Dropping it releases; [`Guard::release`] also says how that went.
+
+use crate::claim::Mode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::holder::Holder;
+use crate::place::Place;
+use crate::protocol::{Borrowed, Clean, Held, Standing};
+use crate::queue::Ticket;
+use crate::sys::fork::generation;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the guards of one acquisition share.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    place: Place,
+    claim: u64,
+    mode: Mode,
+    clean: Clean,
+    broken: Vec<Holder>,
+    generation: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    held: Box<dyn Held>,
+    /// One, or more under [`crate::Reentry::Idempotent`]. Zero: released.
+    guards: usize,
+    ticket: Option<Ticket>,
+}
+
+/// How a holding ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Unlocked for everybody.
+    Release,
+    /// Only closed: what was inherited goes on holding.
+    Bequeath,
+}
+
+impl Holding {
+    pub(crate) fn new(
+        place: Place,
+        (claim, mode): (u64, Mode),
+        held: Box<dyn Held>,
+        broken: Vec<Holder>,
+        ticket: Ticket,
+    ) -> Arc<Holding> {
+        let clean = if broken.is_empty() {
+            held.found()
+        } else {
+            Clean::No
+        };
+        let state = Mutex::new(State {
+            held,
+            guards: 1,
+            ticket: None,
+        });
+        let holding = Arc::new(Holding {
+            place,
+            claim,
+            mode,
+            clean,
+            broken,
+            generation: generation(),
+            state,
+        });
+        ticket.hold(&holding);
+        holding.state().ticket = Some(ticket);
+        holding
+    }
+
+    /// Only for the process that acquired: in a forked child the mutex may be held by a thread that is not there.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_copy(&self) -> bool {
+        self.generation != generation()
+    }
+
+    pub(crate) fn claim_id(&self) -> u64 {
+        self.claim
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        if self.is_copy() {
+            return Standing::Lost(
+                "this is a forked child's copy; the parent holds the lock".into(),
+            );
+        }
+        let state = self.state();
+        if state.guards == 0 {
+            Standing::Released
+        } else {
+            state.held.standing()
+        }
+    }
+
+    /// One more guard of the same holding; None if it has just ended.
+    pub(crate) fn enter_again(self: &Arc<Holding>) -> Option<Guard> {
+        let mut state = self.state();
+        if state.guards == 0 {
+            return None;
+        }
+        state.guards += 1;
+        Some(Guard {
+            holding: self.clone(),
+            open: true,
+        })
+    }
+
+    fn end(&self, how: End) -> Result<()> {
+        if self.is_copy() {
+            return Ok(());
+        }
+        let mut state = self.state();
+        state.guards = state.guards.saturating_sub(1);
+        if state.guards > 0 {
+            return Ok(());
+        }
+        let result = match how {
+            End::Bequeath if !state.held.carry().is_empty() => {
+                state.held = Box::new(Nothing);
+                Ok(())
+            }
+            _ => state.held.release(),
+        };
+        // The turn passes on only now that the lock itself is free. Outside the mutex: the line is locked before holdings elsewhere.
+        let ticket = state.ticket.take();
+        drop(state);
+        drop(ticket);
+        result
+    }
+}
+
+/// What is left of a holding that was closed.
+#[derive(Debug)]
+struct Nothing;
+
+impl Held for Nothing {
+    fn release(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::Released
+    }
+}
+
+/// Proof of holding a lock. Dropping it releases.
+///
+/// It may go to another thread and be released there. In a child made by fork(2) the copy does nothing: the parent holds.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("guard.lock");
+/// use sneck::{Lock, Standing};
+/// let guard = Lock::new(&path)?.acquire()?;
+/// assert_eq!(guard.standing(), Standing::Held);
+/// guard.release()?; // or just drop it, if nobody wants to know how it went
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "the lock is released as soon as the guard is dropped; bind it to a name like `_guard`, not to `_`"]
+#[derive(Debug)]
+pub struct Guard {
+    holding: Arc<Holding>,
+    open: bool,
+}
+
+impl Guard {
+    pub(crate) fn of(holding: Arc<Holding>) -> Guard {
+        Guard {
+            holding,
+            open: true,
+        }
+    }
+
+    /// Release, and say how that went.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`] if the holding had ended behind our back (the lock file was removed or replaced, the link was taken, the
+    /// connection broke): whatever stands there now is left alone. Otherwise what the operating system said.
+    pub fn release(mut self) -> Result<()> {
+        self.open = false;
+        let standing = self.holding.standing();
+        let ended = self.holding.end(End::Release);
+        match standing {
+            Standing::Lost(why) => Err(self.lost(&why)),
+            _ => ended.map_err(|e| e.at(&self.holding.place)),
+        }
+    }
+
+    /// Give up our part only: processes that inherited what [`Guard::carry`] lists go on holding until the last of them ends. Where nothing can be
+    /// inherited this is [`Guard::release`].
+    ///
+    /// # Errors
+    /// As [`Guard::release`], where it is one.
+    pub fn bequeath(mut self) -> Result<()> {
+        self.open = false;
+        self.holding.end(End::Bequeath)
+    }
+
+    /// Whether the lock is still held. Looks at the local file system or at the connection; never waits for a server.
+    pub fn standing(&self) -> Standing {
+        self.holding.standing()
+    }
+
+    /// The same as an error, for `?` in the middle of the work.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`].
+    pub fn ensure_held(&self) -> Result<()> {
+        match self.standing() {
+            Standing::Lost(why) => Err(self.lost(&why)),
+            _ => Ok(()),
+        }
+    }
+
+    fn lost(&self, why: &str) -> Error {
+        Error::new(
+            ErrorKind::Lost,
+            "hold",
+            format!("the lock was lost while it was held: {why}"),
+        )
+        .at(&self.holding.place)
+        .advise(
+            "what it guards may have been used by two at once; find out who removed or replaced it",
+        )
+    }
+
+    /// Whether the last holder released: [`Clean::No`] means that it died, and that what the lock guards may be half done.
+    pub fn was_clean(&self) -> Clean {
+        self.holding.clean
+    }
+
+    /// Whose stale claims were removed in order to get here.
+    pub fn broken(&self) -> &[Holder] {
+        &self.holding.broken
+    }
+
+    /// The fencing token: a number that only grows from holder to holder. None: this protocol gives none.
+    pub fn token(&self) -> Option<u64> {
+        if self.holding.is_copy() {
+            None
+        } else {
+            self.holding.state().held.token()
+        }
+    }
+
+    /// Exclusive or shared.
+    pub fn mode(&self) -> Mode {
+        self.holding.mode
+    }
+
+    /// Which lock.
+    pub fn place(&self) -> &Place {
+        &self.holding.place
+    }
+
+    /// Lend out what a command started under the lock must inherit, so that the lock lives as long as it does. They are close-on-exec: whoever
+    /// starts the command passes them on.
+    pub fn carry<R>(&self, with: impl FnOnce(&[Borrowed<'_>]) -> R) -> R {
+        if self.holding.is_copy() {
+            return with(&[]);
+        }
+        with(&self.holding.state().held.carry())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.open {
+            // Whoever wants to know calls `release`.
+            let _ = self.holding.end(End::Release);
+        }
+    }
+}

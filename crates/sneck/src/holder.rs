@@ -1,0 +1,138 @@
+//! Who holds: what a record, the kernel or a server says about it, and what /proc adds.
+//!
+//! Not for: judging whether the holder is alive (that is `stale.rs`).
+
+use crate::claim::Mode;
+use crate::sys::{Presence, process};
+use crate::text;
+use std::fmt;
+use std::time::SystemTime;
+
+/// Where a fact about a holder comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// The lock file itself.
+    Record,
+    /// The kernel's list of locks.
+    Kernel,
+    /// A lock server.
+    Server,
+    /// This process's own list.
+    Process,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Record => "the lock file",
+            Source::Kernel => "the kernel",
+            Source::Server => "the server",
+            Source::Process => "this process",
+        })
+    }
+}
+
+/// Who holds a lock, as far as it is known. Strings are as foreign programs wrote them: pass them through
+/// [`text::clean`] before a terminal sees them; `Display` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Where this comes from.
+    pub source: Source,
+    /// Exclusive or shared, if known.
+    pub mode: Option<Mode>,
+    /// The process, if it is one of this machine.
+    pub pid: Option<u32>,
+    /// The machine, if the record names one.
+    pub host: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The command line.
+    pub command: Option<String>,
+    /// Since when it holds.
+    pub since: Option<SystemTime>,
+    /// Since when the process runs, where since when it holds is not known.
+    pub started: Option<SystemTime>,
+}
+
+impl Holder {
+    /// A holder of whom nothing but the source is known.
+    pub fn unknown(source: Source) -> Holder {
+        Holder {
+            source,
+            mode: None,
+            pid: None,
+            host: None,
+            user: None,
+            command: None,
+            since: None,
+            started: None,
+        }
+    }
+
+    /// A holder of whom the process number is known.
+    pub fn process(source: Source, pid: u32) -> Holder {
+        Holder {
+            pid: Some(pid),
+            ..Holder::unknown(source)
+        }
+    }
+
+    /// Add what this machine knows about the process: user, command, start. Facts already there stay.
+    #[must_use]
+    pub fn described(mut self) -> Holder {
+        let Some(pid) = self.pid.filter(|_| self.host.is_none()) else {
+            return self;
+        };
+        if process::presence(pid) == Presence::Alive {
+            self.user = self.user.or_else(|| process::user(pid));
+            self.command = self.command.or_else(|| process::command(pid));
+            self.started = self.started.or_else(|| process::started(pid));
+        }
+        self
+    }
+}
+
+impl fmt::Display for Holder {
+    /// `pid 812 (make -j4), user ada, since 2026-11-21T04:00:00Z (2m 5s ago)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.pid, &self.host) {
+            (Some(pid), _) => write!(f, "pid {pid}")?,
+            (None, Some(_)) => f.write_str("a process")?,
+            (None, None) => f.write_str("an unknown process")?,
+        }
+        if let Some(command) = &self.command {
+            write!(f, " ({})", text::clean(command))?;
+        }
+        if let Some(user) = &self.user {
+            write!(f, ", user {}", text::clean(user))?;
+        }
+        if let Some(host) = &self.host {
+            write!(f, ", host {}", text::clean(host))?;
+        }
+        if let Some(since) = self.since {
+            write!(f, ", since {}", ago(since))?;
+        } else if let Some(started) = self.started {
+            write!(f, ", running since {}", ago(started))?;
+        }
+        Ok(())
+    }
+}
+
+fn ago(point: SystemTime) -> String {
+    match point.elapsed() {
+        Ok(age) => format!("{} ({} ago)", text::time(point), text::span(age)),
+        Err(_) => text::time(point),
+    }
+}
+
+/// Several holders in one clause.
+pub(crate) fn list(holders: &[Holder]) -> String {
+    const SHOWN: usize = 3;
+    let mut words: Vec<String> = holders.iter().take(SHOWN).map(Holder::to_string).collect();
+    if holders.len() > SHOWN {
+        words.push(format!("{} more", holders.len() - SHOWN));
+    }
+    words.join("; ")
+}

@@ -1,0 +1,77 @@
+//! One lock for every lock file.
+//!
+//! ```
+//! # let folder = tempfile::tempdir()?;
+//! # std::env::set_current_dir(&folder)?;
+//! use sneck::Lock;
+//! use std::time::Duration;
+//!
+//! let lock = Lock::new("app.lock")?;
+//! match lock.acquire_within(Duration::from_secs(5)) {
+//!     Ok(_guard) => println!("at most one process is here"),
+//!     Err(error) if error.is_held() => println!("{error}"), // … held by pid 812 (make -j4), user ada, …
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | **lock** | a place that at most one party (or many readers) may hold: [`Lock`], [`Place`] |
+//! | **protocol** | how holding is written down at one place, and how to try for it: [`protocol`] |
+//! | **claim** | one party's wish to hold: [`Claim`] |
+//! | **holder** | who holds: [`Holder`] |
+//! | **guard** | proof of holding; dropping it releases: [`Guard`] |
+//! | **mode** | exclusive or shared: [`Mode`] |
+//! | **timeout** | none, a duration, or for ever: [`Timeout`] |
+//! | **stale** | a claim whose holder is proved gone: [`Stale`], [`Verdict`]; to **break** is to remove it |
+//! | **fencing token** | a number that only grows from holder to holder: [`Guard::token`] |
+//!
+//! # Protocols
+//!
+//! | place | written down as | also spoken by | a crash leaves |
+//! |---|---|---|---|
+//! | `path` | flock(2) on the file | flock(1), setlock, locket, cargo, uv, filelock | a free lock |
+//! | `symlink:path` | a symbolic link to the holder's pid | Twisted | a stale link that the next one breaks |
+//! | `postgres://…` (crate `sneck-postgres`) | an advisory lock | `pg_advisory_lock` | a free lock |
+//!
+//! # Pitfalls
+//!
+//! - `let _ = lock.acquire()` releases at once; `let _guard = …` holds.
+//! - flock(2) and fcntl(2) locks do not see each other: all parties must use one family.
+//! - Removing a lock file while it is held lets a second party in. [`Guard::standing`] tells; better, never remove it.
+//! - A number in a lock file means something on one machine and in one pid namespace only.
+//! - A thread that acquires what it holds gets an error, not a deadlock: [`Reentry`].
+//! - A lock says who may go in now. It cannot stop somebody who believes to be in still: for that, check a fencing token at the resource.
+
+mod acquire;
+mod claim;
+mod drive;
+mod error;
+mod guard;
+mod holder;
+mod inspect;
+mod lock;
+mod observer;
+mod place;
+pub mod protocol;
+mod queue;
+mod stale;
+mod sys;
+pub mod text;
+mod timeout;
+mod wait;
+
+pub use claim::{Claim, Mode, Party};
+pub use error::{Error, ErrorKind, Result};
+pub use guard::Guard;
+pub use holder::{Holder, Source};
+pub use lock::{Lock, LockBuilder, Reentry};
+pub use observer::{Event, Interrupt, Observer};
+pub use place::{Place, Registry};
+pub use protocol::{Clean, Record, Sighting, Standing};
+pub use stale::{Grounds, Stale, Verdict};
+pub use timeout::{Deadline, Moment, Timeout};
+pub use wait::Waiting;

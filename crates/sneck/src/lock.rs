@@ -1,0 +1,326 @@
+//! The handle: [`Lock`], made by [`LockBuilder`].
+
+use crate::acquire::Acquisition;
+use crate::claim::{Mode, Party};
+use crate::drive;
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard::Guard;
+use crate::observer::Observer;
+use crate::place::{DEFAULT_SCHEME, Place, Registry};
+use crate::protocol::{Capabilities, Protocol, Record, Sighting, flock};
+use crate::queue;
+use crate::stale::Stale;
+use crate::timeout::{Deadline, Moment, Timeout};
+use crate::wait::Waiting;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// What happens when a thread acquires a lock that it holds already.
+///
+/// Other threads of the process always wait their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reentry {
+    /// An error at once ([`ErrorKind::Reentrant`]), rather than a wait that never ends.
+    #[default]
+    Refuse,
+    /// Wait like everybody else: right where the guard has gone to another thread.
+    Wait,
+    /// Another guard of the same holding; the last one releases.
+    Idempotent,
+}
+
+/// How a lock is to be acquired.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) mode: Mode,
+    pub(crate) timeout: Timeout,
+    pub(crate) stale: Stale,
+    pub(crate) reentry: Reentry,
+    pub(crate) waiting: Waiting,
+    pub(crate) label: Option<String>,
+    pub(crate) party: Option<Party>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+impl Settings {
+    /// Asked at each acquisition: after a fork this process is another one.
+    pub(crate) fn party(&self) -> Party {
+        self.party.unwrap_or_else(Party::this_process)
+    }
+}
+
+/// Makes a [`Lock`] that differs from the usual.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("job.lock");
+/// use sneck::{Lock, Stale};
+/// use std::time::Duration;
+/// let lock = Lock::builder()
+///     .timeout(Duration::from_secs(30))
+///     .stale(Stale::Dead)
+///     .label("nightly backup")
+///     .observer(|event: &sneck::Event<'_>| eprintln!("{event:?}"))
+///     .file("symlink", &path)?;
+/// let guard = lock.acquire()?;
+/// # drop(guard);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct LockBuilder {
+    settings: Settings,
+    registry: Registry,
+    record: Record,
+}
+
+impl LockBuilder {
+    fn new() -> LockBuilder {
+        LockBuilder {
+            settings: Settings {
+                mode: Mode::Exclusive,
+                timeout: Timeout::Forever,
+                stale: Stale::Dead,
+                reentry: Reentry::Refuse,
+                waiting: Waiting::Best,
+                label: None,
+                party: None,
+                observer: None,
+            },
+            registry: Registry::local(),
+            record: Record::None,
+        }
+    }
+
+    /// Where the names of protocols are looked up. Usual: [`Registry::local`].
+    pub fn registry(mut self, registry: &Registry) -> Self {
+        self.registry = registry.clone();
+        self
+    }
+
+    /// Exclusive (usual) or shared.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.settings.mode = mode;
+        self
+    }
+
+    /// How long [`Lock::acquire`] waits. Usual: for ever. Zero: one try.
+    pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
+        self.settings.timeout = timeout.into();
+        self
+    }
+
+    /// Which claims of others may be removed. Usual: those whose holder is proved gone.
+    pub fn stale(mut self, stale: Stale) -> Self {
+        self.settings.stale = stale;
+        self
+    }
+
+    /// What happens when a thread acquires what it holds already. Usual: an error.
+    pub fn reentry(mut self, reentry: Reentry) -> Self {
+        self.settings.reentry = reentry;
+        self
+    }
+
+    /// How waiting is done. Usual: the best there is.
+    pub fn waiting(mut self, waiting: Waiting) -> Self {
+        self.settings.waiting = waiting;
+        self
+    }
+
+    /// A word for those who look, where the protocol has room for it.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.settings.label = Some(label.into());
+        self
+    }
+
+    /// In whose name to claim. Usual: this process.
+    pub fn party(mut self, party: Party) -> Self {
+        self.settings.party = Some(party);
+        self
+    }
+
+    /// `flock` only: whether to write our number into the lock file while it is held. Usual: the content is left alone.
+    pub fn record(mut self, record: Record) -> Self {
+        self.record = record;
+        self
+    }
+
+    /// Who is told of waiting, breaking and acquiring.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.settings.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// The lock of this protocol at this path.
+    ///
+    /// # Errors
+    /// As [`LockBuilder::at`].
+    pub fn file(self, scheme: &str, path: impl AsRef<Path>) -> Result<Lock> {
+        self.at(&Place::file(scheme, path))
+    }
+
+    /// The lock at this place. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`]: the protocol is unknown, the place makes no sense to it, or it has no records.
+    pub fn at(self, place: &Place) -> Result<Lock> {
+        let protocol: Arc<dyn Protocol> = match self.record {
+            Record::None => self.registry.protocol(place)?,
+            record if place.scheme() == DEFAULT_SCHEME => {
+                Arc::new(flock::Flock::new(place.clone(), record)?)
+            }
+            _ => {
+                let what = format!("only flock can write a record, not {}", place.scheme());
+                return Err(Error::new(ErrorKind::Usage, "read the settings", what).at(place));
+            }
+        };
+        Ok(Lock {
+            protocol,
+            settings: Arc::new(self.settings),
+            identity: OnceLock::new(),
+        })
+    }
+}
+
+/// A lock: a place that at most one party (or many readers) may hold.
+///
+/// The handle itself holds nothing and opens nothing; share it or make another one, they all mean the same lock.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("app.lock");
+/// use sneck::Lock;
+/// let lock = Lock::new(&path)?;
+/// let guard = lock.acquire()?;
+/// let busy = Lock::new(&path)?.try_acquire().unwrap_err();
+/// assert!(busy.is_held());
+/// assert_eq!(busy.holders()[0].pid, Some(std::process::id()));
+/// drop(guard);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Lock {
+    protocol: Arc<dyn Protocol>,
+    settings: Arc<Settings>,
+    /// Looked up at first use: it asks the file system.
+    identity: OnceLock<Arc<str>>,
+}
+
+impl Lock {
+    /// The flock(2) lock at this path, with everything as usual: exclusive, waiting for ever.
+    ///
+    /// The path is made absolute now. The file is made when the lock is first acquired, and stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if the path does not end in a file name.
+    pub fn new(path: impl AsRef<Path>) -> Result<Lock> {
+        Lock::builder().file(DEFAULT_SCHEME, path)
+    }
+
+    /// Anything else.
+    pub fn builder() -> LockBuilder {
+        LockBuilder::new()
+    }
+
+    /// Acquire, waiting as long as the builder's timeout says (usually for ever).
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`], or [`ErrorKind::Busy`] with no time to wait: held by somebody else, who is named.
+    /// [`ErrorKind::Reentrant`]: this thread holds it. [`ErrorKind::Foreign`], [`ErrorKind::Damaged`]: what stands there is no lock, or makes no
+    /// sense. [`ErrorKind::NoPermission`], [`ErrorKind::CannotCreate`], [`ErrorKind::Unsupported`], [`ErrorKind::Unreachable`], [`ErrorKind::Io`].
+    pub fn acquire(&self) -> Result<Guard> {
+        self.acquire_until(self.settings.timeout)
+    }
+
+    /// Acquire if it is free right now.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`]; held by somebody else is [`ErrorKind::Busy`].
+    pub fn try_acquire(&self) -> Result<Guard> {
+        self.acquire_until(Timeout::Once)
+    }
+
+    /// Acquire, waiting at most this long. Zero is one try.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`].
+    pub fn acquire_within(&self, wait: Duration) -> Result<Guard> {
+        self.acquire_until(Timeout::from(wait))
+    }
+
+    /// Acquire before a moment, or by any other [`Timeout`].
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`].
+    pub fn acquire_until(&self, deadline: impl Into<Deadline>) -> Result<Guard> {
+        let identity = self.identity();
+        let machine = Acquisition::new(
+            self.protocol.clone(),
+            self.settings.clone(),
+            identity,
+            deadline.into(),
+        )?;
+        drive::block::acquire(machine)
+    }
+
+    /// What stands at the place right now, and who holds it. Without side effects: nothing is opened that could disturb a holder, nothing
+    /// is tried, nothing is removed. By the time you look at the answer it may be wrong.
+    ///
+    /// # Errors
+    /// The place cannot be looked at.
+    pub fn holder(&self) -> Result<Sighting> {
+        self.protocol
+            .inspect()
+            .map_err(|e| e.at(self.protocol.place()))
+    }
+
+    /// What is known about whether the holder of a file claim lives. None where the kernel or a server vouches for the holder.
+    ///
+    /// # Errors
+    /// As [`Lock::holder`].
+    pub fn verdict(&self, seen: &Sighting) -> Option<crate::Verdict> {
+        let Sighting::Held {
+            holders,
+            mark: Some(_),
+        } = seen
+        else {
+            return None;
+        };
+        let held_here = self.is_held_in_this_process();
+        Some(crate::stale::judge(
+            holders.first()?,
+            self.protocol.ground(),
+            held_here,
+        ))
+    }
+
+    /// Whether this process holds it, through any handle and in any thread.
+    pub fn is_held_in_this_process(&self) -> bool {
+        queue::held_in_this_process(&self.identity())
+    }
+
+    /// What the protocol can and cannot promise here.
+    pub fn capabilities(&self) -> Capabilities {
+        self.protocol.capabilities()
+    }
+
+    /// Which lock.
+    pub fn place(&self) -> &Place {
+        self.protocol.place()
+    }
+
+    fn identity(&self) -> Arc<str> {
+        self.identity
+            .get_or_init(|| self.protocol.identity().into())
+            .clone()
+    }
+}
+
+impl From<Moment> for Timeout {
+    /// What is left until then.
+    fn from(moment: Moment) -> Timeout {
+        Timeout::from(moment.until())
+    }
+}

@@ -1,0 +1,381 @@
+//! What a protocol is: how holding is written down at one place, and how to make *one* try for it.
+//!
+//! A protocol does not count time, retry or judge staleness: the acquisition loop does, for all of them. It says what it
+//! saw and what may end the contention. The contract, in full, is checked by the conformance functions of `sneck-testkit`.
+//!
+//! - [`Protocol::contend`] may open or connect; it takes nothing. Dropping a [`Contender`] withdraws: no queue entry is left behind, and a
+//!   grant that comes late is given back.
+//! - [`Contender::attempt`] never waits for a holder. It may talk to a server, within a bound of its own.
+//! - [`Held::release`] gives up this very holding and nothing else; if somebody forced it away, it says so and touches
+//!   nothing. *Dropping* a [`Held`] only closes: what a command inherited goes on holding.
+//! - What is seen at the place and is not a claim of this protocol is an error ([`crate::ErrorKind::Foreign`]) and is left alone. What
+//!   might be a claim that another program is just writing is [`Sighting::Damaged`].
+
+pub(crate) mod flock;
+pub(crate) mod symlink;
+
+pub use crate::sys::file::{Borrowed, Descriptor};
+pub use crate::sys::fork::Unshared;
+
+use crate::claim::Claim;
+use crate::error::Result;
+use crate::holder::Holder;
+use crate::place::{Place, Registry};
+use crate::sys::file;
+use crate::timeout::{Deadline, Moment};
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use flock::Record;
+
+/// How holding is written down at one place.
+pub trait Protocol: Debug + Send + Sync {
+    /// The place, as it is shown to people.
+    fn place(&self) -> &Place;
+
+    /// A name that is the same for every way of writing this place: for the queue inside the process. Exclusion never rests on it.
+    fn identity(&self) -> String;
+
+    /// What it can and cannot promise.
+    fn capabilities(&self) -> Capabilities;
+
+    /// What kind of ground the place lies on.
+    fn ground(&self) -> Ground {
+        Ground::Local
+    }
+
+    /// Start one claimant's state: open, connect. Takes nothing.
+    fn contend(&self, claim: &Arc<Claim>) -> Result<Box<dyn Contender>>;
+
+    /// Look, without side effects, and name the holders.
+    fn inspect(&self) -> Result<Sighting>;
+
+    /// Remove exactly the claim that was seen. Never waits. Not called for claims judged alive, unless by force.
+    fn remove(&self, seen: &Mark) -> Result<Removal> {
+        let _ = seen;
+        Ok(Removal::Unsupported)
+    }
+}
+
+/// One claimant: a descriptor, a connection, a lease.
+pub trait Contender: Debug + Send {
+    /// Try once.
+    fn attempt(&mut self) -> Result<Attempt>;
+
+    /// Sleep in the kernel's own queue until held or stopped. Those that have none leave this as it is.
+    fn block(&mut self, stop: &Stop) -> Result<Blocked> {
+        let _ = stop;
+        Ok(Blocked::NoQueue)
+    }
+}
+
+/// Holding, until released. Dropping it closes and nothing more.
+pub trait Held: Debug + Send {
+    /// Give it up. A second call does nothing.
+    fn release(&mut self) -> Result<()>;
+
+    /// Whether it still holds. Cheap: may look at the local file system, never waits for a server.
+    fn standing(&self) -> Standing;
+
+    /// What a command started under the lock must inherit, so that the lock lives as long as it does.
+    fn carry(&self) -> Vec<Borrowed<'_>> {
+        Vec::new()
+    }
+
+    /// The fencing token. Local protocols give none.
+    fn token(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether the last holder ended without releasing, as far as the place itself shows it.
+    fn found(&self) -> Clean {
+        Clean::Unknown
+    }
+}
+
+/// What one try gave.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is held.
+    Held(Box<dyn Held>),
+    /// Somebody else holds it. A value, not an error.
+    Busy(Busy),
+}
+
+/// What is in the way, and what may end it.
+#[derive(Debug)]
+pub struct Busy {
+    /// What was seen. Holders may be left out where naming them costs more than the try.
+    pub seen: Sighting,
+    /// Hints when to try again; never proof.
+    pub wakes: Vec<Wake>,
+}
+
+/// How a sleep in the kernel's queue ended.
+#[derive(Debug)]
+pub enum Blocked {
+    /// It is held.
+    Held(Box<dyn Held>),
+    /// The file was replaced meanwhile: try again.
+    Again,
+    /// The deadline came.
+    Stopped,
+    /// A signal handler ran in this thread.
+    Interrupted,
+    /// This protocol has no queue to sleep in.
+    NoQueue,
+    /// There is one, but no way to wake from it in time (no timers or signals to be had).
+    NoTimer,
+}
+
+/// When a sleep in the kernel must end.
+#[derive(Debug, Clone, Copy)]
+pub struct Stop {
+    pub(crate) deadline: Deadline,
+}
+
+impl Stop {
+    /// Until when.
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+}
+
+/// What may end the contention: a hint, never proof.
+#[derive(Debug)]
+pub enum Wake {
+    /// The directory entry, or what it names, changes.
+    Entry(PathBuf),
+    /// The process ends.
+    Exit(u32),
+    /// The descriptor has something to read.
+    Ready(Descriptor),
+    /// The moment comes.
+    At(Moment),
+}
+
+/// What a look at a place gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sighting {
+    /// Nobody holds it.
+    Free,
+    /// Held. No holders named: they were not looked up, or cannot be seen.
+    Held {
+        /// Who.
+        holders: Vec<Holder>,
+        /// What would have to be removed to free it.
+        mark: Option<Mark>,
+    },
+    /// A claim of this protocol that makes no sense (yet).
+    Damaged {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Something that is no claim of this protocol.
+    Foreign {
+        /// What stands there.
+        what: String,
+    },
+    /// It cannot be seen from here.
+    Unknown {
+        /// Why not.
+        why: String,
+    },
+}
+
+impl Sighting {
+    /// Held by somebody who was not looked up.
+    pub fn held_by_somebody() -> Sighting {
+        Sighting::Held {
+            holders: Vec::new(),
+            mark: None,
+        }
+    }
+
+    /// Who holds it.
+    pub fn holders(&self) -> &[Holder] {
+        match self {
+            Sighting::Held { holders, .. } => holders,
+            _ => &[],
+        }
+    }
+}
+
+/// Evidence of one claim, exact enough that removing it can never hit another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Device and inode number.
+    pub inode: (u64, u64),
+    /// Status change time, in nanoseconds since 1970.
+    pub changed: i128,
+    /// What was written there.
+    pub content: Vec<u8>,
+}
+
+/// How a removal went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Removal {
+    /// The claim is gone, by this call.
+    Removed,
+    /// What stands there is not what was seen.
+    Changed,
+    /// Another breaker is at work.
+    BreakerBusy,
+    /// No right to remove it.
+    NotAllowed,
+    /// This protocol's claims cannot be removed.
+    Unsupported,
+}
+
+/// Whether a holding still stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It does.
+    Held,
+    /// It ended behind the holder's back.
+    Lost(String),
+    /// It was released by the holder.
+    Released,
+}
+
+/// How the last holder left the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clean {
+    /// It released it.
+    Yes,
+    /// It died holding it: what the lock guards may be half done.
+    No,
+    /// This protocol leaves no trace to tell by.
+    Unknown,
+}
+
+/// What a protocol can promise at its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Exclusive only, or shared too.
+    pub modes: Modes,
+    /// In which order waiting processes get it.
+    pub order: Order,
+    /// Who is excluded.
+    pub reach: Reach,
+    /// What a crash of the holder leaves.
+    pub crash: Crash,
+    /// Whether a claim can be removed from outside.
+    pub removal: Removable,
+    /// What its fencing tokens are worth.
+    pub tokens: Tokens,
+}
+
+impl Capabilities {
+    /// The least: exclusive, unordered, this machine, stale after a crash, no removal, no tokens. Set what is better.
+    pub const LEAST: Capabilities = Capabilities {
+        modes: Modes::Exclusive,
+        order: Order::None,
+        reach: Reach::Machine,
+        crash: Crash::Stale,
+        removal: Removable::No,
+        tokens: Tokens::None,
+    };
+}
+
+/// What kind of ground a place lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// This machine's own file system, or a server that speaks for itself.
+    Local,
+    /// A network file system: it raises no events for what other machines do, and the process numbers written there may be
+    /// another machine's.
+    NetworkFiles,
+}
+
+/// Which modes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Modes {
+    /// Exclusive only.
+    Exclusive,
+    /// Exclusive and shared.
+    SharedToo,
+}
+
+/// In which order waiting processes get the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Whoever tries at the right moment.
+    None,
+    /// First come, first served among exclusive claims; readers that overlap can keep a writer out.
+    ExclusiveFifo,
+    /// First come, first served.
+    Fifo,
+}
+
+/// Who is excluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Threads of this process.
+    Process,
+    /// Processes of this machine.
+    Machine,
+    /// Every machine that uses the server.
+    Network,
+}
+
+/// What a crash of the holder leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// A free lock, at once.
+    Free,
+    /// A stale claim that the next one breaks.
+    Stale,
+}
+
+/// Whether a claim can be removed from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removable {
+    /// It cannot.
+    No,
+    /// It can, exactly as seen.
+    Yes,
+}
+
+/// What fencing tokens are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tokens {
+    /// There are none.
+    None,
+    /// They grow, unless the server loses data.
+    BestEffort,
+    /// They grow, whatever happens to the server short of restoring an old backup.
+    Durable,
+}
+
+pub(crate) fn register_local(registry: &mut Registry) {
+    registry.register("flock", |place| {
+        Ok(Arc::new(flock::Flock::new(place.clone(), Record::None)?))
+    });
+    registry.register("symlink", |place| {
+        Ok(Arc::new(symlink::Symlink::new(place.clone())?))
+    });
+}
+
+/// One name for all the ways to write one path: the folder's device and number, and the last name.
+fn file_identity(scheme: &str, path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match path.parent().map(file::look_through) {
+        Some(Ok(folder)) => format!(
+            "{scheme}:{}:{}/{name}",
+            folder.inode.device, folder.inode.number
+        ),
+        _ => format!("{scheme}:{}", path.display()),
+    }
+}
+
+fn ground_of(path: &Path) -> Ground {
+    match path.parent() {
+        Some(folder) if file::is_network(folder) => Ground::NetworkFiles,
+        _ => Ground::Local,
+    }
+}

@@ -1,0 +1,213 @@
+//! Stale claims: what is known of a holder ([`Verdict`]), and what may be done about it ([`Stale`]).
+//!
+//! Rules, not steps: the acquisition loop asks, a protocol removes. A claim is stale only when its holder is *proved* gone; whatever cannot be
+//! known (another user's process hidden from us, another machine, another pid namespace, a number that makes no sense) counts as alive.
+
+use crate::holder::Holder;
+use crate::protocol::Ground;
+use crate::sys::{Presence, process};
+use crate::text;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+/// Which claims of others may be removed in order to acquire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stale {
+    /// None.
+    Never,
+    /// Those whose holder is proved gone.
+    #[default]
+    Dead,
+    /// Also those whose number now belongs to a process that started later than the claim was made. Evidence, not proof: a stepped clock or
+    /// a touched file can look the same.
+    Likely,
+    /// Also those older than this, **whoever holds them**: force by age. It can rob the living.
+    After(Duration),
+}
+
+/// What is known of the holder of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It lives, or nothing speaks against it.
+    Alive,
+    /// Proved gone.
+    Gone(Grounds),
+    /// The process that now bears the number started after the claim was made.
+    Younger {
+        /// When that process started.
+        started: SystemTime,
+        /// When the claim was made.
+        claimed: SystemTime,
+    },
+    /// It cannot be known here; counts as alive.
+    Unknown(&'static str),
+}
+
+/// Why a holder is proved gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Grounds {
+    /// No process bears the number.
+    Absent,
+    /// The process has ended and waits to be reaped.
+    Ended,
+    /// The number names a thread, not a process.
+    MereThread,
+    /// It is our own number, we do not hold it, and we started after the claim was made.
+    Predecessor,
+}
+
+/// A process must be this much younger than a claim: clocks are coarse, and claims are made while processes start.
+const CLEARLY_YOUNGER: Duration = Duration::from_secs(2);
+
+/// Judge the holder that a record names.
+pub(crate) fn judge(holder: &Holder, ground: Ground, held_in_this_process: bool) -> Verdict {
+    if holder.host.is_some() {
+        return Verdict::Unknown("the claim is of another host");
+    }
+    if ground == Ground::NetworkFiles {
+        return Verdict::Unknown("on a network file system a process number may be another host's");
+    }
+    let Some(pid) = holder.pid else {
+        return Verdict::Unknown("the claim names no process");
+    };
+    let younger = || {
+        let (started, claimed) = (process::started(pid)?, holder.since?);
+        (started > claimed + CLEARLY_YOUNGER).then_some(Verdict::Younger { started, claimed })
+    };
+    if pid == process::own_pid() {
+        return match younger() {
+            Some(_) if !held_in_this_process => Verdict::Gone(Grounds::Predecessor),
+            _ => Verdict::Alive,
+        };
+    }
+    match process::presence(pid) {
+        Presence::Absent => Verdict::Gone(Grounds::Absent),
+        Presence::Ended => Verdict::Gone(Grounds::Ended),
+        Presence::MereThread => Verdict::Gone(Grounds::MereThread),
+        Presence::Unknown => Verdict::Unknown("the kernel does not tell whether the process lives"),
+        Presence::Alive => younger().unwrap_or(Verdict::Alive),
+    }
+}
+
+impl Stale {
+    /// Whether a claim so judged, made at this time, may be removed.
+    pub(crate) fn allows(self, verdict: &Verdict, claimed: Option<SystemTime>) -> bool {
+        match (self, verdict) {
+            (Stale::Never, _) => false,
+            (_, Verdict::Gone(_)) | (Stale::Likely, Verdict::Younger { .. }) => true,
+            (Stale::After(limit), _) => claimed
+                .and_then(|c| c.elapsed().ok())
+                .is_some_and(|age| age > limit),
+            _ => false,
+        }
+    }
+}
+
+impl Verdict {
+    /// Whether the holder is proved gone.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Verdict::Gone(_))
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Alive => f.write_str("alive"),
+            Verdict::Gone(Grounds::Absent) => f.write_str("gone: no such process"),
+            Verdict::Gone(Grounds::Ended) => {
+                f.write_str("gone: the process has ended and waits to be reaped")
+            }
+            Verdict::Gone(Grounds::MereThread) => {
+                f.write_str("gone: the number now names a thread of another process")
+            }
+            Verdict::Gone(Grounds::Predecessor) => f.write_str(
+                "gone: an earlier process had our number and we started after the claim was made",
+            ),
+            Verdict::Younger { started, claimed } => write!(
+                f,
+                "likely gone: the process of that number started {}, the claim is of {}",
+                text::time(*started),
+                text::time(*claimed)
+            ),
+            Verdict::Unknown(why) => write!(f, "unknown: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::holder::Source;
+
+    fn claim_of(pid: u32, since: SystemTime) -> Holder {
+        Holder {
+            since: Some(since),
+            ..Holder::process(Source::Record, pid)
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_known_counts_as_alive() {
+        let now = SystemTime::now();
+        let absent = claim_of(u32::MAX >> 1, now);
+        assert_eq!(
+            judge(&absent, Ground::Local, false),
+            Verdict::Gone(Grounds::Absent)
+        );
+        assert!(!judge(&absent, Ground::NetworkFiles, false).is_gone());
+        let elsewhere = Holder {
+            host: Some("else".into()),
+            ..absent
+        };
+        assert!(!judge(&elsewhere, Ground::Local, false).is_gone());
+        assert!(!judge(&Holder::unknown(Source::Record), Ground::Local, false).is_gone());
+        assert_eq!(
+            judge(&claim_of(1, now), Ground::Local, false),
+            Verdict::Alive
+        );
+    }
+
+    #[test]
+    fn our_own_number_is_dead_only_if_we_do_not_hold_it_and_are_younger() {
+        let own = process::own_pid();
+        let before_us = SystemTime::UNIX_EPOCH;
+        assert_eq!(
+            judge(&claim_of(own, before_us), Ground::Local, false),
+            Verdict::Gone(Grounds::Predecessor)
+        );
+        assert_eq!(
+            judge(&claim_of(own, before_us), Ground::Local, true),
+            Verdict::Alive
+        );
+        assert_eq!(
+            judge(&claim_of(own, SystemTime::now()), Ground::Local, false),
+            Verdict::Alive
+        );
+    }
+
+    #[test]
+    fn a_policy_allows_no_more_than_it_says() {
+        let old = Some(SystemTime::UNIX_EPOCH);
+        let gone = Verdict::Gone(Grounds::Absent);
+        let younger = Verdict::Younger {
+            started: SystemTime::now(),
+            claimed: SystemTime::UNIX_EPOCH,
+        };
+        let hour = Stale::After(Duration::from_secs(3600));
+        let table = [
+            (Stale::Never, [false, false, false]),
+            (Stale::Dead, [true, false, false]),
+            (Stale::Likely, [true, true, false]),
+            (hour, [true, true, true]),
+        ];
+        for (policy, expected) in table {
+            let allowed = [gone, younger, Verdict::Alive].map(|v| policy.allows(&v, old));
+            assert_eq!(allowed, expected, "{policy:?}");
+        }
+        assert!(!hour.allows(&Verdict::Alive, Some(SystemTime::now())));
+        assert!(!hour.allows(&Verdict::Alive, None));
+    }
+}

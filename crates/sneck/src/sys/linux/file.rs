@@ -1,0 +1,341 @@
+//! Lock files and directory entries. Every open is close-on-exec and follows no symbolic link at the last name.
+
+use crate::Mode;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode as Bits, OFlags, Stat, flock as flock2, fstat,
+    fstatfs, ftruncate, open, openat, readlinkat, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+pub(crate) use super::fork::Unshared;
+
+/// A descriptor.
+pub type Descriptor = OwnedFd;
+/// A borrowed descriptor.
+pub type Borrowed<'a> = BorrowedFd<'a>;
+
+/// Lend a descriptor.
+pub(crate) fn borrow(fd: &Descriptor) -> Borrowed<'_> {
+    fd.as_fd()
+}
+
+/// Which file: device and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Inode {
+    pub(crate) device: u64,
+    pub(crate) number: u64,
+}
+
+/// What kind of thing stands at a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Regular,
+    Directory,
+    Symlink,
+    Fifo,
+    Socket,
+    Device,
+}
+
+impl Kind {
+    /// As a message says it.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Kind::Regular => "a regular file",
+            Kind::Directory => "a directory",
+            Kind::Symlink => "a symbolic link",
+            Kind::Fifo => "a FIFO",
+            Kind::Socket => "a socket",
+            Kind::Device => "a device",
+        }
+    }
+}
+
+/// What a look at a name or a descriptor gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) inode: Inode,
+    pub(crate) kind: Kind,
+    pub(crate) size: u64,
+    /// Status change time, in nanoseconds since 1970: no program can set it back.
+    pub(crate) changed: i128,
+}
+
+impl Look {
+    fn of(stat: &Stat) -> Look {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::Regular,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink,
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            _ => Kind::Device,
+        };
+        Look {
+            inode: Inode {
+                device: stat.st_dev,
+                number: stat.st_ino,
+            },
+            kind,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
+        }
+    }
+
+    /// Status change time as wall time.
+    pub(crate) fn changed_at(&self) -> SystemTime {
+        let nanos = u64::try_from(self.changed.max(0)).unwrap_or(u64::MAX);
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
+    }
+}
+
+/// What stands at this path; a symbolic link is looked at, not through. None: nothing.
+pub(crate) fn look(path: &Path) -> io::Result<Option<Look>> {
+    absent_is_none(statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(|s| Look::of(&s)))
+}
+
+/// What this descriptor is.
+pub(crate) fn look_at_descriptor(fd: &impl AsFd) -> io::Result<Look> {
+    Ok(Look::of(&fstat(fd)?))
+}
+
+/// Where a directory really is, for telling whether two paths mean one place.
+pub(crate) fn look_through(path: &Path) -> io::Result<Look> {
+    Ok(Look::of(&statat(CWD, path, AtFlags::empty())?))
+}
+
+fn absent_is_none<T>(result: Result<T, Errno>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a lock file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// To lock it. flock(2) asks for no particular right, so reading is tried first, then writing.
+    Lock,
+    /// To lock it and to write a record; network file systems also want this for an exclusive lock.
+    Write,
+}
+
+/// How a lock file was come by.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    Existing(OwnedFd),
+    Created(OwnedFd),
+}
+
+/// Open a lock file, making it (0666 less umask) if there is none. Without O_CREAT first: with fs.protected_regular the kernel refuses
+/// O_CREAT on another user's file in a sticky folder, although the file may be opened.
+pub(crate) fn open_lock_file(path: &Path, access: Access) -> io::Result<Opened> {
+    let plain = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    loop {
+        let found = match access {
+            Access::Write => open(path, OFlags::RDWR | plain, Bits::empty()),
+            Access::Lock => match open(path, OFlags::RDONLY | plain, Bits::empty()) {
+                Err(Errno::ACCESS) => open(path, OFlags::WRONLY | plain, Bits::empty()),
+                other => other,
+            },
+        };
+        match found {
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+            Ok(fd) => return Ok(Opened::Existing(fd)),
+        }
+        let mode = Bits::from_raw_mode(0o666);
+        match open(
+            path,
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | plain,
+            mode,
+        ) {
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+            Ok(fd) => return Ok(Opened::Created(fd)),
+        }
+    }
+}
+
+/// How one try for a kernel lock went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tried {
+    Locked,
+    Busy,
+}
+
+/// One try for flock(2).
+pub(crate) fn try_flock(fd: &impl AsFd, mode: Mode) -> io::Result<Tried> {
+    let operation = match mode {
+        Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        Mode::Shared => FlockOperation::NonBlockingLockShared,
+    };
+    loop {
+        match flock2(fd, operation) {
+            Ok(()) => return Ok(Tried::Locked),
+            Err(Errno::WOULDBLOCK) => return Ok(Tried::Busy),
+            // Seen on network file systems only: a local LOCK_NB never sleeps.
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Sleep in flock(2). Interrupted by a signal: `ErrorKind::Interrupted`.
+pub(crate) fn flock(fd: &impl AsFd, mode: Mode) -> io::Result<()> {
+    let operation = match mode {
+        Mode::Exclusive => FlockOperation::LockExclusive,
+        Mode::Shared => FlockOperation::LockShared,
+    };
+    Ok(flock2(fd, operation)?)
+}
+
+/// Give up a flock, for every copy of the descriptor.
+pub(crate) fn unflock(fd: &impl AsFd) -> io::Result<()> {
+    Ok(flock2(fd, FlockOperation::Unlock)?)
+}
+
+/// The first bytes of a file, from its beginning.
+pub(crate) fn read_start(fd: &impl AsFd, most: usize) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; most];
+    let read = rustix::io::pread(fd, &mut content[..], 0)?;
+    content.truncate(read);
+    Ok(content)
+}
+
+/// Replace the whole content of a small record.
+pub(crate) fn write_record(fd: &impl AsFd, record: &[u8]) -> io::Result<()> {
+    ftruncate(fd, 0)?;
+    let mut written = 0;
+    while written < record.len() {
+        written += rustix::io::pwrite(fd, &record[written..], written as u64)?;
+    }
+    Ok(())
+}
+
+/// A directory held open, so that a name means the same place for as long as it is held.
+#[derive(Debug)]
+pub(crate) struct Directory(Unshared<OwnedFd>);
+
+impl Directory {
+    /// Open a directory; symbolic links in its path are followed.
+    pub(crate) fn open(path: &Path) -> io::Result<Directory> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Directory(Unshared::new(open(path, flags, Bits::empty())?)))
+    }
+
+    /// Open a directory without the right to list it: names work, locking it does not.
+    pub(crate) fn open_unlisted(path: &Path) -> io::Result<Directory> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Directory(Unshared::new(open(path, flags, Bits::empty())?)))
+    }
+
+    /// Whether this is the process that opened it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.0.is_ours()
+    }
+
+    /// What stands at a name in it.
+    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<Look>> {
+        absent_is_none(statat(&*self.0, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| Look::of(&s)))
+    }
+
+    /// The target of a symbolic link in it. None: nothing there.
+    pub(crate) fn link_target(&self, name: &OsStr) -> io::Result<Option<OsString>> {
+        absent_is_none(
+            readlinkat(&*self.0, name, Vec::new()).map(|t| OsString::from_vec(t.into_bytes())),
+        )
+    }
+
+    /// Make a symbolic link; `AlreadyExists` if the name is taken.
+    pub(crate) fn link(&self, target: &str, name: &OsStr) -> io::Result<()> {
+        Ok(symlinkat(target, &*self.0, name)?)
+    }
+
+    /// Remove a name that is no directory.
+    pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
+        Ok(unlinkat(&*self.0, name, AtFlags::empty())?)
+    }
+
+    /// One try for an exclusive flock on the directory itself.
+    pub(crate) fn try_flock(&self) -> io::Result<Tried> {
+        try_flock(&*self.0, Mode::Exclusive)
+    }
+
+    /// Give it up.
+    pub(crate) fn unflock(&self) {
+        let _ = unflock(&*self.0);
+    }
+}
+
+/// Whether a path lies on a file system that other machines write to. Events and pids mean nothing there.
+pub(crate) fn is_network(path: &Path) -> bool {
+    // From linux/magic.h and the file systems' own headers: NFS, SMB, SMB2, CIFS, 9P, AFS, CODA, NCP, CEPH, OCFS2, GFS2, LUSTRE. FUSE can be
+    // either and counts as local: bindfs and friends raise events, sshfs does no locks worth the name.
+    const NETWORK: [u64; 12] = [
+        0x6969,
+        0x517b,
+        0xfe53_4d42,
+        0xff53_4d42,
+        0x0102_1997,
+        0x5346_414f,
+        0x7375_7245,
+        0x564c,
+        0x00c3_6400,
+        0x7461_636f,
+        0x0116_1970,
+        0x0bd0_0bd0,
+    ];
+    let Ok(fd) = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Bits::empty()) else {
+        return false;
+    };
+    let magic = fstatfs(&fd).map(|s| s.f_type as u64 & 0xffff_ffff);
+    magic.is_ok_and(|m| NETWORK.contains(&m))
+}
+
+/// What an error of the operating system means for a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// A symbolic link, or not the kind that the call works on.
+    WrongKind,
+    /// The file system or the kernel cannot do it.
+    Unsupported,
+    /// Not allowed.
+    NoPermission,
+    /// A folder on the way is missing or is no folder.
+    NoParent,
+    /// Read-only, full, out of descriptors or of quota; the name is too long.
+    CannotCreate,
+    /// The descriptor must be open for writing (network file systems).
+    WantsWrite,
+    /// Anything else.
+    Other,
+}
+
+/// Sort an error.
+pub(crate) fn meaning(error: &io::Error) -> Meaning {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::NODEV) => Meaning::WrongKind,
+        Some(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK | Errno::INVAL) => Meaning::Unsupported,
+        Some(Errno::ACCESS | Errno::PERM) => Meaning::NoPermission,
+        Some(Errno::NOENT | Errno::NOTDIR) => Meaning::NoParent,
+        Some(
+            Errno::ROFS
+            | Errno::NOSPC
+            | Errno::DQUOT
+            | Errno::MFILE
+            | Errno::NFILE
+            | Errno::NAMETOOLONG
+            | Errno::MLINK,
+        ) => Meaning::CannotCreate,
+        Some(Errno::BADF | Errno::IO) => Meaning::WantsWrite,
+        _ => Meaning::Other,
+    }
+}

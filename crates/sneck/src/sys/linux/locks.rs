@@ -1,0 +1,118 @@
+//! The kernel's own list of locks, read without touching the files: /proc/locks, and the `lock:` lines of /proc/PID/fdinfo.
+
+use super::file::Inode;
+use crate::Mode;
+use crate::sys::KernelLock;
+use rustix::fs::{major, minor};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+/// The flocks that are held (not waited for) on a file. Only what this process may see: a pid namespace hides the rest.
+pub(crate) fn flocks_on(file: Inode) -> io::Result<Vec<KernelLock>> {
+    let text = fs::read_to_string("/proc/locks")?;
+    let exact = format!(
+        "{:02x}:{:02x}:{}",
+        major(file.device),
+        minor(file.device),
+        file.number
+    );
+    Ok(text
+        .lines()
+        .filter_map(|line| flock_line(line, &exact))
+        .collect())
+}
+
+/// `1: FLOCK  ADVISORY  WRITE 2034 fd:00:13241 0 EOF`; a waiter has `->` after the number.
+fn flock_line(line: &str, file: &str) -> Option<KernelLock> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    if fields.next()? != "FLOCK" {
+        return None;
+    }
+    let mode = match fields.nth(1)? {
+        "WRITE" => Mode::Exclusive,
+        _ => Mode::Shared,
+    };
+    let pid = fields.next()?.parse().ok()?;
+    (fields.next()? == file).then_some(KernelLock { mode, pid })
+}
+
+/// Whether /proc/locks names files on this device as stat(2) does. Devices without a number of their own may differ (btrfs, overlayfs).
+pub(crate) fn lists_all(file: Inode) -> bool {
+    major(file.device) != 0
+}
+
+/// The processes that have a flock on this file through one of their descriptors, inherited ones included. Slow: it walks /proc.
+pub(crate) fn flock_keepers(file: Inode) -> Vec<KernelLock> {
+    let mut found = Vec::new();
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return found;
+    };
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    for pid in pids {
+        found.extend(kept_by(pid, file).map(|mode| KernelLock { mode, pid }));
+    }
+    found
+}
+
+/// How a process keeps a flock on this file, if it does.
+pub(crate) fn kept_by(pid: i32, file: Inode) -> Option<Mode> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    for descriptor in descriptors.flatten() {
+        // A look through the magic link: it tells the file's true numbers even where /proc/locks has others (btrfs, overlayfs).
+        let Ok(status) = fs::metadata(descriptor.path()) else {
+            continue;
+        };
+        if (status.dev(), status.ino()) != (file.device, file.number) {
+            continue;
+        }
+        let name = descriptor.file_name();
+        let Ok(info) = fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", name.to_string_lossy()))
+        else {
+            continue;
+        };
+        let held = info
+            .lines()
+            .filter_map(|l| l.strip_prefix("lock:"))
+            .find(|l| l.contains(" FLOCK "));
+        if let Some(line) = held {
+            return Some(if line.contains(" WRITE ") {
+                Mode::Exclusive
+            } else {
+                Mode::Shared
+            });
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiter_and_another_family_are_no_holders() {
+        let held = "1: FLOCK  ADVISORY  WRITE 2034 fd:00:13241 0 EOF";
+        let expected = KernelLock {
+            mode: Mode::Exclusive,
+            pid: 2034,
+        };
+        assert_eq!(flock_line(held, "fd:00:13241"), Some(expected));
+        assert_eq!(flock_line(held, "fd:00:1324"), None);
+        assert_eq!(
+            flock_line(
+                "1: -> FLOCK  ADVISORY  WRITE 2035 fd:00:13241 0 EOF",
+                "fd:00:13241"
+            ),
+            None
+        );
+        assert_eq!(
+            flock_line(
+                "2: OFDLCK ADVISORY  WRITE -1 fd:00:13241 0 EOF",
+                "fd:00:13241"
+            ),
+            None
+        );
+        assert_eq!(flock_line("garbage", "fd:00:13241"), None);
+    }
+}

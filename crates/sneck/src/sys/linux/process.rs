@@ -1,0 +1,130 @@
+//! Who a process is. From pidfds and /proc; what /proc hides (hidepid, another namespace) is None, never guessed.
+
+use crate::sys::Presence;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
+use rustix::time::Timespec;
+use std::ffi::CStr;
+use std::fs;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+fn number(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+/// A handle on a process that becomes readable when its last thread is gone.
+pub(crate) fn open(pid: u32) -> Result<OwnedFd, Presence> {
+    let Some(pid) = number(pid) else {
+        return Err(Presence::Absent);
+    };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => Ok(handle),
+        Err(Errno::SRCH) => Err(Presence::Absent),
+        // INVAL before Linux 6.9 and NOENT since: the number is a thread's, not a process's.
+        Err(Errno::INVAL | Errno::NOENT) => Err(Presence::MereThread),
+        // No pidfd to be had (old kernel, seccomp, no descriptors left): the old question. PERM means somebody is there.
+        Err(_) => Err(match test_kill_process(pid) {
+            Ok(()) | Err(Errno::PERM) => Presence::Alive,
+            Err(Errno::SRCH) => Presence::Absent,
+            Err(_) => Presence::Unknown,
+        }),
+    }
+}
+
+/// Whether a process is there.
+pub(crate) fn presence(pid: u32) -> Presence {
+    let handle = match open(pid) {
+        Ok(handle) => handle,
+        Err(presence) => return presence,
+    };
+    let mut fds = [PollFd::new(&handle, PollFlags::IN)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    match poll(&mut fds, Some(&at_once)) {
+        Ok(0) => Presence::Alive,
+        Ok(_) => Presence::Ended,
+        Err(_) => Presence::Unknown,
+    }
+}
+
+/// Our own number.
+pub(crate) fn own_pid() -> u32 {
+    std::process::id()
+}
+
+/// The clock ticks since boot at which a process started.
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name stands in parentheses and may hold any byte: count fields after the last one.
+    let after = stat.iter().rposition(|&b| b == b')')? + 1;
+    let text = std::str::from_utf8(&stat[after..]).ok()?;
+    text.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// The wall time at which a process started. Only as good as the clock: a step moves it.
+pub(crate) fn started(pid: u32) -> Option<SystemTime> {
+    let ticks = start_ticks(pid)?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    let after_boot = Duration::from_millis(ticks.checked_mul(1000)? / per_second);
+    let age = super::clock::since_boot().checked_sub(after_boot)?;
+    SystemTime::now().checked_sub(age)
+}
+
+/// The command line of a process, arguments apart by blanks.
+pub(crate) fn command(pid: u32) -> Option<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let line = line.strip_suffix(&[0]).unwrap_or(&line);
+    if line.is_empty() {
+        let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+        let name = String::from_utf8_lossy(&name);
+        return Some(format!("[{}]", name.trim_end()));
+    }
+    Some(String::from_utf8_lossy(line).replace('\0', " "))
+}
+
+/// The name (or number) of the user that a process runs as.
+pub(crate) fn user(pid: u32) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("Uid:"))?;
+    let uid: u32 = line.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(user_name(uid).unwrap_or_else(|| uid.to_string()))
+}
+
+fn user_name(uid: u32) -> Option<String> {
+    let mut buffer = vec![0 as libc::c_char; 4096];
+    let mut found = std::ptr::null_mut();
+    let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
+    // SAFETY: all pointers are valid for the call, the length is the buffer's; on success `found` points to `entry`, whose
+    // strings lie in `buffer`, which outlives every use below.
+    let code = unsafe {
+        libc::getpwuid_r(
+            uid,
+            entry.as_mut_ptr(),
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            &raw mut found,
+        )
+    };
+    if code != 0 || found.is_null() {
+        return None;
+    }
+    // SAFETY: not null, so getpwuid_r filled `entry` in.
+    let entry = unsafe { entry.assume_init_ref() };
+    // SAFETY: pw_name is a C string in `buffer`.
+    let name = unsafe { CStr::from_ptr(entry.pw_name) };
+    Some(name.to_string_lossy().into_owned())
+}
+
+/// Whether this process sees every process of the machine.
+pub(crate) fn sees_all_pids() -> bool {
+    static SEES: OnceLock<bool> = OnceLock::new();
+    // PROC_PID_INIT_INO in include/linux/proc_ns.h: the first pid namespace has this number since Linux 3.8.
+    *SEES.get_or_init(|| {
+        fs::read_link("/proc/self/ns/pid").is_ok_and(|l| l.as_os_str() == "pid:[4026531836]")
+    })
+}

@@ -1,0 +1,19 @@
+//! Paths as the bytes they are.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// What stands before and after the first colon.
+pub(crate) fn split_at_colon(text: &OsStr) -> Option<(OsString, OsString)> {
+    let bytes = text.as_bytes();
+    let colon = bytes.iter().position(|&b| b == b':')?;
+    Some((
+        OsString::from_vec(bytes[..colon].to_vec()),
+        OsString::from_vec(bytes[colon + 1..].to_vec()),
+    ))
+}
+
+/// The bytes of a name.
+pub(crate) fn bytes(text: &OsStr) -> &[u8] {
+    text.as_bytes()
+}

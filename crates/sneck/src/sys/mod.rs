@@ -1,0 +1,60 @@
+//! The seam to the operating system: the same names on every platform, and (with `wait/`) the only `unsafe` and
+//! nearly the only `cfg` of the library.
+//!
+//! For: one system call or one fact each, as typed values. Not for: rules. What a fact means for a lock (who is dead, when to
+//! try again) is decided by the files beside this folder.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `clock` | time that goes on while the machine sleeps |
+//! | `file` | lock files and directory entries: open, look, flock, symlink |
+//! | `fork` | descriptors that a forked child must not keep, and how to tell that one was forked |
+//! | `futex` | one word to sleep on that a signal can interrupt |
+//! | `locks` | the kernel's list of locks |
+//! | `process` | who a process is: alive, since when, whose, running what |
+//! | `text` | paths that may not be UTF-8 |
+
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+#[path = "linux/mod.rs"]
+mod platform;
+#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[path = "unsupported.rs"]
+mod platform;
+
+pub(crate) use platform::{clock, file, fork, futex, locks, process, text};
+
+/// How a sleep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nap {
+    /// Something happened, or may have.
+    Woken,
+    /// The time is over.
+    TimedOut,
+    /// A signal handler ran in this thread.
+    Interrupted,
+}
+
+/// Whether a process is there, as far as the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(sneck_unsupported, allow(dead_code))]
+pub(crate) enum Presence {
+    /// It runs (or sleeps, or is stopped, or its leader is a zombie while other threads live).
+    Alive,
+    /// No process bears this number.
+    Absent,
+    /// It ended and waits to be reaped.
+    Ended,
+    /// The number names a thread that is no process of its own.
+    MereThread,
+    /// The kernel would not say.
+    Unknown,
+}
+
+/// One line of the kernel's list of locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(sneck_unsupported, allow(dead_code))]
+pub(crate) struct KernelLock {
+    pub(crate) mode: crate::Mode,
+    /// 0 or -1 where the kernel does not tell.
+    pub(crate) pid: i32,
+}

@@ -1,0 +1,255 @@
+//! A blocking system call with a deadline.
+//!
+//! flock(2) has no timeout, and trying again and again loses the place in the kernel's queue each time. So the thread sleeps *in* the call, and
+//! a timer of its own interrupts it once, at the deadline, with a signal whose handler does nothing.
+//!
+//! Steps: choose a real-time signal that nobody uses and give it an empty handler without SA_RESTART; let it
+//! through in this thread only; start a timer on CLOCK_BOOTTIME that signals this thread (SIGEV_THREAD_ID) at the deadline and then every few ms,
+//! in case it fired just before the call began; call; delete the timer; take up signals that are still on the way; restore the mask. SIGALRM and
+//! its one timer a process belong to the program.
+
+use super::Ended;
+use crate::timeout::Deadline;
+use std::io;
+use std::mem::{MaybeUninit, zeroed};
+use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+/// How often the signal is repeated once the deadline has come.
+const REPEAT: Duration = Duration::from_millis(5);
+
+/// Run a blocking call that a signal can interrupt (`ErrorKind::Interrupted`), until it is done, the deadline comes or a signal
+/// handler of the program runs.
+pub(crate) fn in_kernel<T>(
+    deadline: Deadline,
+    call: impl FnOnce() -> io::Result<T>,
+) -> io::Result<Ended<T>> {
+    let alarm = match deadline {
+        Deadline::Never => None,
+        Deadline::Once => return Ok(Ended::TimedOut),
+        Deadline::At(moment) => match Alarm::set(moment.since_boot()) {
+            Some(alarm) => Some(alarm),
+            None => return Ok(Ended::NoTimer),
+        },
+    };
+    let result = call();
+    drop(alarm);
+    match result {
+        Ok(done) => Ok(Ended::Done(done)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(if deadline.has_passed() {
+            Ended::TimedOut
+        } else {
+            Ended::Interrupted
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+/// A timer that signals this thread. Not Send: it is about the thread that set it.
+struct Alarm {
+    timer: libc::timer_t,
+    signal: libc::c_int,
+    mask: libc::sigset_t,
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+impl Alarm {
+    fn set(at: Duration) -> Option<Alarm> {
+        let signal = signal()?;
+        let mut timer: libc::timer_t = ptr::null_mut();
+        // SAFETY: sigevent is a plain C struct for which all zeroes is a value.
+        let mut event: libc::sigevent = unsafe { zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = signal;
+        event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_nonzero().get();
+        // SAFETY: both pointers are valid for the call. The thread outlives the timer: `Alarm` cannot leave this thread and deletes it.
+        let made =
+            unsafe { libc::timer_create(libc::CLOCK_BOOTTIME, &raw mut event, &raw mut timer) };
+        if made != 0 {
+            // AGAIN: RLIMIT_SIGPENDING is used up.
+            return None;
+        }
+        let mut alarm = Alarm {
+            timer,
+            signal,
+            mask: empty_set(),
+        };
+        let set = alarm.set_of_one();
+        // SAFETY: both sets are valid; a thread may always change its own mask.
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, &raw mut alarm.mask) };
+        let when = libc::itimerspec {
+            it_interval: timespec(REPEAT),
+            it_value: timespec(at),
+        };
+        // SAFETY: the timer is ours and alive, `when` is valid, the old value is not asked for.
+        let started = unsafe {
+            libc::timer_settime(
+                alarm.timer,
+                libc::TIMER_ABSTIME,
+                &raw const when,
+                ptr::null_mut(),
+            )
+        };
+        (started == 0).then_some(alarm)
+    }
+
+    fn set_of_one(&self) -> libc::sigset_t {
+        let mut set = empty_set();
+        // SAFETY: an initialised set and a valid signal number.
+        unsafe { libc::sigaddset(&raw mut set, self.signal) };
+        set
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        // SAFETY: ours, deleted once.
+        unsafe { libc::timer_delete(self.timer) };
+        let set = self.set_of_one();
+        // SAFETY: valid sets; blocking our own signal in our own thread.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
+        // A signal that was on its way must not interrupt a later call of the program.
+        let at_once = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: valid set and time; the information about the signal is not asked for.
+        while unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), &raw const at_once) }
+            == self.signal
+        {}
+        // SAFETY: `mask` was filled in when the alarm was set.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask, ptr::null_mut()) };
+    }
+}
+
+fn timespec(length: Duration) -> libc::timespec {
+    libc::timespec {
+        // A zero value would disarm the timer.
+        tv_sec: libc::time_t::try_from(length.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(length.subsec_nanos().max(1) as i32),
+    }
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set it is given.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: initialised in the line above.
+    unsafe { set.assume_init() }
+}
+
+/// The signal used last; asked again before each wait whether it is still ours.
+static CHOSEN: AtomicI32 = AtomicI32::new(0);
+
+/// A real-time signal whose action is ours, or the default one, which we then replace. One that the thread blocks may be somebody's who reads
+/// it with sigwait or signalfd: only if there is no other.
+fn signal() -> Option<libc::c_int> {
+    let chosen = CHOSEN.load(Ordering::Relaxed);
+    if chosen != 0 && action(chosen) == Action::Ours {
+        return Some(chosen);
+    }
+    let mut blocked = empty_set();
+    // SAFETY: asks for the current mask only.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), &raw mut blocked) };
+    // From the far end: programs count from SIGRTMIN.
+    let candidates = || (libc::SIGRTMIN()..libc::SIGRTMAX()).rev();
+    // SAFETY: a valid set and a valid signal number.
+    let is_blocked = |signal| unsafe { libc::sigismember(&raw const blocked, signal) } == 1;
+    let found = candidates()
+        .filter(|&s| !is_blocked(s))
+        .chain(candidates().filter(|&s| is_blocked(s)))
+        .find(|&signal| {
+            action(signal) == Action::Ours || (action(signal) == Action::Default && take(signal))
+        })?;
+    CHOSEN.store(found, Ordering::Relaxed);
+    Some(found)
+}
+
+#[derive(PartialEq, Eq)]
+enum Action {
+    Default,
+    Ours,
+    Theirs,
+}
+
+fn action(signal: libc::c_int) -> Action {
+    // SAFETY: sigaction is a plain C struct for which all zeroes is a value.
+    let mut current: libc::sigaction = unsafe { zeroed() };
+    // SAFETY: asks only; the pointer is valid.
+    if unsafe { libc::sigaction(signal, ptr::null(), &raw mut current) } != 0 {
+        return Action::Theirs;
+    }
+    match current.sa_sigaction {
+        libc::SIG_DFL => Action::Default,
+        handler if handler == nothing as *const () as libc::sighandler_t => Action::Ours,
+        _ => Action::Theirs,
+    }
+}
+
+fn take(signal: libc::c_int) -> bool {
+    // SAFETY: as above.
+    let mut ours: libc::sigaction = unsafe { zeroed() };
+    ours.sa_sigaction = nothing as *const () as libc::sighandler_t;
+    // On the alternate stack where there is one (Go and others insist); without SA_RESTART, so that the call ends.
+    ours.sa_flags = libc::SA_ONSTACK;
+    // SAFETY: the handler has the right type and does nothing, which is async-signal-safe; the mask is a valid empty set.
+    unsafe { libc::sigaction(signal, &raw const ours, ptr::null_mut()) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timeout::{Moment, Timeout};
+    use std::os::fd::AsFd;
+
+    fn blocked_read(deadline: Deadline) -> Ended<usize> {
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        in_kernel(deadline, || {
+            Ok(rustix::io::read(reader.as_fd(), &mut [0_u8; 1])?)
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_blocked_call_ends_at_its_deadline_and_not_before() {
+        let wait = Duration::from_millis(30);
+        let start = Moment::now();
+        let deadline = Deadline::from(Timeout::After(wait));
+        assert!(matches!(blocked_read(deadline), Ended::TimedOut));
+        assert!(start.elapsed() >= wait);
+    }
+
+    #[test]
+    fn the_mask_is_as_before_and_no_signal_is_left_over() {
+        let mask = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let wanted = |l: &&str| l.starts_with("SigBlk") || l.starts_with("SigPnd");
+            status
+                .lines()
+                .filter(wanted)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let before = mask();
+        for _ in 0..20 {
+            blocked_read(Deadline::from(Timeout::After(Duration::from_micros(200))));
+        }
+        assert_eq!(before, mask());
+    }
+
+    #[test]
+    fn a_signal_that_somebody_else_handles_is_left_to_them() {
+        extern "C" fn theirs(_: libc::c_int) {}
+        let signal_number = libc::SIGRTMIN() + 3;
+        let mut action_of_theirs: libc::sigaction = unsafe { zeroed() };
+        action_of_theirs.sa_sigaction = theirs as *const () as libc::sighandler_t;
+        assert_eq!(
+            unsafe { libc::sigaction(signal_number, &raw const action_of_theirs, ptr::null_mut()) },
+            0
+        );
+        assert!(action(signal_number) == Action::Theirs);
+        assert_ne!(signal(), Some(signal_number));
+    }
+}

@@ -1,0 +1,195 @@
+//! Events on Linux: inotify for directory entries, pidfds for processes, poll for all together.
+//!
+//! inotify instances are few (128 a user) and closing one that had watches costs some 11 ms, so they are kept and lent to
+//! whoever sleeps. What cannot be armed (EMFILE, ENOSPC, ENOSYS, no permission) makes the sleep short, nothing else.
+
+use super::Trust;
+use crate::protocol::Wake;
+use crate::sys::fork::{PerProcess, Unshared};
+use crate::sys::{Nap, process};
+use crate::timeout::Moment;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::OwnedFd;
+use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init, remove_watch};
+use rustix::io::{Errno, read};
+use rustix::time::Timespec;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Instances that nobody sleeps on just now.
+static IDLE: PerProcess<Mutex<Vec<Unshared<OwnedFd>>>> = PerProcess::new();
+
+fn idle() -> &'static Mutex<Vec<Unshared<OwnedFd>>> {
+    IDLE.get(|| Mutex::new(Vec::new()))
+}
+
+/// An instance on loan, and what is watched with it.
+#[derive(Debug)]
+struct Watcher {
+    instance: Option<Unshared<OwnedFd>>,
+    watches: Vec<i32>,
+}
+
+impl Watcher {
+    fn borrow() -> Option<Watcher> {
+        let kept = idle().lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let instance = match kept {
+            Some(instance) => instance,
+            None => Unshared::new(init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?),
+        };
+        Some(Watcher {
+            instance: Some(instance),
+            watches: Vec::new(),
+        })
+    }
+
+    /// Watch what stands at the path, or its folder where the file itself cannot be watched. False: neither can.
+    fn watch(&mut self, path: &Path) -> bool {
+        let Some(instance) = &self.instance else {
+            return false;
+        };
+        let file = WatchFlags::ATTRIB
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::CLOSE_NOWRITE
+            | WatchFlags::DONT_FOLLOW;
+        let folder = WatchFlags::DELETE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::CREATE
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::CLOSE_NOWRITE
+            | WatchFlags::ONLYDIR;
+        let watch = match add_watch(&**instance, path, file) {
+            // Gone already: the try that follows arming finds out.
+            Err(Errno::NOENT) => return true,
+            Err(Errno::ACCESS) => path
+                .parent()
+                .map_or(Err(Errno::ACCESS), |p| add_watch(&**instance, p, folder)),
+            other => other,
+        };
+        self.watches.extend(watch);
+        watch.is_ok()
+    }
+
+    fn drain(&self) {
+        let mut buffer = [0_u8; 4096];
+        while let Some(instance) = &self.instance {
+            // Which event it was says nothing that the next try does not.
+            if !read(&**instance, &mut buffer).is_ok_and(|n| n > 0) {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let Some(instance) = self.instance.take().filter(Unshared::is_ours) else {
+            return;
+        };
+        for watch in self.watches.drain(..) {
+            // The kernel drops a watch itself when the file goes: an error here says just that.
+            let _ = remove_watch(&*instance, watch);
+        }
+        self.instance = Some(instance);
+        self.drain();
+        let mut idle = idle().lock().unwrap_or_else(PoisonError::into_inner);
+        idle.extend(self.instance.take());
+    }
+}
+
+/// Hints that are armed.
+#[derive(Debug)]
+pub(crate) struct Armed {
+    watcher: Option<Watcher>,
+    exits: Vec<Unshared<OwnedFd>>,
+    ready: Vec<OwnedFd>,
+    at: Option<Moment>,
+    trust: Trust,
+}
+
+impl Armed {
+    /// Arm them all, as far as possible.
+    pub(crate) fn new(wakes: Vec<Wake>) -> Armed {
+        let mut armed = Armed {
+            watcher: None,
+            exits: Vec::new(),
+            ready: Vec::new(),
+            at: None,
+            trust: Trust::Events,
+        };
+        if wakes.is_empty() {
+            armed.trust = Trust::Polling;
+        }
+        for wake in wakes {
+            match wake {
+                Wake::Entry(path) => {
+                    if armed.watcher.is_none() {
+                        armed.watcher = Watcher::borrow();
+                    }
+                    if !armed.watcher.as_mut().is_some_and(|w| w.watch(&path)) {
+                        armed.trust = Trust::Polling;
+                    }
+                }
+                // A process that has ended already was judged by the loop and left alone: its end wakes nobody any more.
+                Wake::Exit(pid) => {
+                    if let Ok(handle) = process::open(pid) {
+                        armed.exits.push(Unshared::new(handle));
+                    }
+                }
+                Wake::Ready(descriptor) => armed.ready.push(descriptor),
+                Wake::At(moment) => armed.at = Some(armed.at.map_or(moment, |at| at.min(moment))),
+            }
+        }
+        armed.forget_ended();
+        armed
+    }
+
+    /// Whether events can be relied on.
+    pub(crate) fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// Sleep until a hint comes, at most so long.
+    pub(crate) fn sleep(&mut self, longest: Duration) -> Nap {
+        let longest = self.at.map_or(longest, |at| longest.min(at.until()));
+        let timeout = Timespec {
+            tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(longest.subsec_nanos()),
+        };
+        let watched = self
+            .watcher
+            .iter()
+            .filter_map(|w| w.instance.as_ref())
+            .map(|i| &**i);
+        let sources = watched
+            .chain(self.exits.iter().map(|e| &**e))
+            .chain(&self.ready);
+        let mut fds: Vec<PollFd<'_>> = sources.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        let nap = match poll(&mut fds, Some(&timeout)) {
+            Ok(0) => Nap::TimedOut,
+            Err(Errno::INTR) => Nap::Interrupted,
+            Ok(_) | Err(_) => Nap::Woken,
+        };
+        if nap == Nap::Woken {
+            self.watcher.iter().for_each(Watcher::drain);
+            self.forget_ended();
+        }
+        nap
+    }
+
+    /// A pidfd stays readable for ever: one that has spoken would wake every sleep to come.
+    fn forget_ended(&mut self) {
+        self.exits.retain(|exit| {
+            let mut fd = [PollFd::new(&**exit, PollFlags::IN)];
+            let at_once = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            !matches!(poll(&mut fd, Some(&at_once)), Ok(n) if n > 0)
+        });
+    }
+}

@@ -1,0 +1,83 @@
+//! Sleeping until a lock may be free: in the kernel's own queue ([`in_kernel`]), on events ([`Armed`]), or for a while ([`pause`]).
+//!
+//! Every sleep of the library is one of these, and every one ends when a signal handler runs in the thread. None decides
+//! anything: a wake-up is a hint, and the acquisition loop tries again.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `backoff.rs` | how long to sleep when no event can be relied on |
+//! | `linux.rs` | inotify, pidfds, poll |
+//! | `kernel.rs` | a blocking system call with a deadline |
+//! | `unsupported.rs` | both, on a platform that has neither: polling |
+
+mod backoff;
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+mod kernel;
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+mod linux;
+#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+mod unsupported;
+
+pub(crate) use backoff::Backoff;
+#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+pub(crate) use unsupported::{Armed, in_kernel};
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+pub(crate) use {kernel::in_kernel, linux::Armed};
+
+use crate::protocol::Wake;
+use crate::sys::{Nap, futex};
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+/// How waiting is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Waiting {
+    /// In the kernel's queue where the protocol has one, else on events, else by polling.
+    #[default]
+    Best,
+    /// On events, without the kernel's queue.
+    Events,
+    /// By trying again and again, at growing intervals: for file systems that raise no events, and to test that this works too.
+    Polling,
+}
+
+/// How a blocking system call ended.
+#[derive(Debug)]
+#[cfg_attr(sneck_unsupported, allow(dead_code))]
+pub(crate) enum Ended<T> {
+    Done(T),
+    TimedOut,
+    Interrupted,
+    /// No timer or signal to be had to end it in time; nothing was called.
+    NoTimer,
+}
+
+/// Whether events can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// All hints are armed.
+    Events,
+    /// Some could not be: sleep short.
+    Polling,
+}
+
+/// Sleep for a while, or until a signal handler runs.
+pub(crate) fn pause(length: Duration) -> Nap {
+    futex::wait(&AtomicU32::new(0), 0, length)
+}
+
+/// What a set of wakes means, for telling whether another set still means the same.
+pub(crate) fn signature(wakes: &[Wake]) -> Vec<u64> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let of = |wake: &Wake| {
+        let mut hasher = DefaultHasher::new();
+        match wake {
+            Wake::Entry(path) => (0, path).hash(&mut hasher),
+            Wake::Exit(pid) => (1, pid).hash(&mut hasher),
+            Wake::Ready(_) => 2.hash(&mut hasher),
+            Wake::At(moment) => (3, moment).hash(&mut hasher),
+        }
+        hasher.finish()
+    };
+    wakes.iter().map(of).collect()
+}
