@@ -243,10 +243,7 @@ impl Acquisition {
             let seen = self.named(busy.seen);
             return Err(self.refused(&seen));
         }
-        if self.settings.observer.is_some() {
-            let seen = self.named(busy.seen);
-            self.tell_waiting(&seen);
-        }
+        self.tell_waiting(&busy.seen);
         if self.queue == KernelQueue::Use {
             self.phase = Phase::Try;
             return Ok(Step::Block(Stop {

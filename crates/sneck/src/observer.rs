@@ -16,7 +16,8 @@ pub enum Event<'a> {
     Waiting {
         /// Which lock.
         place: &'a Place,
-        /// What is in the way, with the holders looked up.
+        /// What is in the way, as the try itself showed it. Where it names no holders, [`crate::Lock::holder`] looks them up;
+        /// not done here, because it takes longer than joining the kernel's queue.
         seen: &'a Sighting,
     },
     /// The usual way to wait is not to be had: it will be tried again and again instead. Told once.

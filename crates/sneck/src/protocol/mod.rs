@@ -23,7 +23,7 @@ use crate::holder::Holder;
 use crate::place::{Place, Registry};
 use crate::sys::file;
 use crate::timeout::{Deadline, Moment};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -228,6 +228,18 @@ pub enum Removal {
     NotAllowed,
     /// This protocol's claims cannot be removed.
     Unsupported,
+}
+
+impl fmt::Display for Removal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Removal::Removed => "removed",
+            Removal::Changed => "not removed, it changed meanwhile",
+            Removal::BreakerBusy => "not removed, somebody else is at it",
+            Removal::NotAllowed => "not removed, no permission",
+            Removal::Unsupported => "not removed, the protocol cannot",
+        })
+    }
 }
 
 /// Whether a holding still stands.
