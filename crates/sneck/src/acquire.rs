@@ -71,9 +71,8 @@ pub(crate) struct Acquisition {
     phase: Phase,
     ticket: Option<Ticket>,
     contender: Option<Box<dyn Contender>>,
-    queue: KernelQueue,
-    trust: Trust,
-    backoff: Backoff,
+    /// None until the first sleep: an uncontended lock asks nothing about the ground it lies on.
+    sleeper: Option<Sleeper>,
     broken: Vec<Holder>,
     /// Why a stale claim could not be removed.
     obstacle: Option<&'static str>,
@@ -92,12 +91,41 @@ enum Phase {
     Armed(Vec<u64>),
 }
 
+/// How this acquisition sleeps.
+#[derive(Debug)]
+struct Sleeper {
+    queue: KernelQueue,
+    trust: Trust,
+    backoff: Backoff,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KernelQueue {
     /// To be used, as far as known.
     Use,
     /// There is none, it cannot be left in time, or it is not wanted.
     Avoid,
+}
+
+impl Sleeper {
+    fn new(waiting: Waiting, ground: Ground) -> Sleeper {
+        let network = ground == Ground::NetworkFiles;
+        let queue = match waiting {
+            // A kernel waiter on a network file system may be told late or never.
+            Waiting::Best if !network => KernelQueue::Use,
+            _ => KernelQueue::Avoid,
+        };
+        let (trust, backoff) = match (network, waiting) {
+            (true, _) => (Trust::Polling, Backoff::network()),
+            (false, Waiting::Polling) => (Trust::Polling, Backoff::polling()),
+            (false, Waiting::Best | Waiting::Events) => (Trust::Events, Backoff::net()),
+        };
+        Sleeper {
+            queue,
+            trust,
+            backoff,
+        }
+    }
 }
 
 impl Acquisition {
@@ -115,25 +143,9 @@ impl Acquisition {
         }
         let claim = Arc::new(Claim::new(
             settings.mode,
-            settings.party(),
+            settings.party,
             settings.label.clone(),
         ));
-        let network = protocol.ground() == Ground::NetworkFiles;
-        let queue = match settings.waiting {
-            // A kernel waiter on a network file system may be told late or never.
-            Waiting::Best if !network => KernelQueue::Use,
-            _ => KernelQueue::Avoid,
-        };
-        let trust = if network || settings.waiting == Waiting::Polling {
-            Trust::Polling
-        } else {
-            Trust::Events
-        };
-        let backoff = match (network, trust) {
-            (true, _) => Backoff::network(),
-            (false, Trust::Polling) => Backoff::polling(),
-            (false, Trust::Events) => Backoff::net(),
-        };
         Ok(Acquisition {
             protocol,
             settings,
@@ -143,9 +155,7 @@ impl Acquisition {
             phase: Phase::Start,
             ticket: None,
             contender: None,
-            queue,
-            trust,
-            backoff,
+            sleeper: None,
             broken: Vec::new(),
             obstacle: None,
             told: None,
@@ -244,13 +254,13 @@ impl Acquisition {
             return Err(self.refused(&seen));
         }
         self.tell_waiting(&busy.seen);
-        if self.queue == KernelQueue::Use {
+        if self.sleeper().queue == KernelQueue::Use {
             self.phase = Phase::Try;
             return Ok(Step::Block(Stop {
                 deadline: self.deadline,
             }));
         }
-        let longest = self.backoff.step();
+        let longest = self.sleeper().backoff.step();
         if self.settings.waiting == Waiting::Polling {
             return Ok(Step::Sleep(self.deadline.remaining(longest)));
         }
@@ -260,6 +270,12 @@ impl Acquisition {
             return Ok(Step::Arm(busy.wakes));
         }
         Ok(Step::Sleep(self.deadline.remaining(longest)))
+    }
+
+    fn sleeper(&mut self) -> &mut Sleeper {
+        let (waiting, protocol) = (self.settings.waiting, &self.protocol);
+        self.sleeper
+            .get_or_insert_with(|| Sleeper::new(waiting, protocol.ground()))
     }
 
     fn contender(&mut self) -> Result<&mut Box<dyn Contender>> {
@@ -335,7 +351,7 @@ impl Acquisition {
                 self.obstacle = Some(
                     "its claim is stale, and somebody else is removing it or keeps the folder locked",
                 );
-                self.backoff = Backoff::early();
+                self.sleeper().backoff = Backoff::early();
             }
             Removal::NotAllowed => {
                 self.obstacle = Some(
@@ -361,10 +377,10 @@ impl Acquisition {
             Blocked::Held(held) => return Ok(Some(self.held(held))),
             Blocked::Again | Blocked::Stopped => {}
             Blocked::Interrupted => self.woke(Nap::Interrupted)?,
-            Blocked::NoQueue => self.queue = KernelQueue::Avoid,
+            Blocked::NoQueue => self.sleeper().queue = KernelQueue::Avoid,
             Blocked::NoTimer => {
-                self.queue = KernelQueue::Avoid;
-                self.backoff = Backoff::polling();
+                self.sleeper().queue = KernelQueue::Avoid;
+                self.sleeper().backoff = Backoff::polling();
                 let why = "no timer or real-time signal is to be had (RLIMIT_SIGPENDING?)";
                 self.notice(&Event::Polling {
                     place: self.protocol.place(),
@@ -377,9 +393,9 @@ impl Acquisition {
 
     /// What was asked for with [`Step::Arm`] is armed, and this well.
     pub(crate) fn armed(&mut self, trust: Trust) {
-        if trust == Trust::Polling && self.trust == Trust::Events {
-            self.trust = trust;
-            self.backoff = Backoff::polling();
+        if trust == Trust::Polling && self.sleeper().trust == Trust::Events {
+            self.sleeper().trust = trust;
+            self.sleeper().backoff = Backoff::polling();
             let why = "this system gives no events for it (inotify limits?)";
             self.notice(&Event::Polling {
                 place: self.protocol.place(),
@@ -397,10 +413,10 @@ impl Acquisition {
                 if matches!(self.phase, Phase::Armed(_)) {
                     self.phase = Phase::Try;
                 }
-                if self.trust == Trust::Events {
-                    self.backoff = Backoff::early();
-                } else {
-                    self.backoff.reset();
+                let sleeper = self.sleeper();
+                match sleeper.trust {
+                    Trust::Events => sleeper.backoff = Backoff::early(),
+                    Trust::Polling => sleeper.backoff.reset(),
                 }
             }
             Nap::Interrupted => {

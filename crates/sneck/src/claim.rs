@@ -26,26 +26,25 @@ impl fmt::Display for Mode {
 /// In whose name a claim is made: what a protocol writes down about the holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Party {
-    pid: u32,
+    /// None: this process, asked when it is written down. After a fork that is another one.
+    pid: Option<u32>,
 }
 
 impl Party {
     /// This process.
     pub fn this_process() -> Party {
-        Party {
-            pid: process::own_pid(),
-        }
+        Party { pid: None }
     }
 
     /// Another process: the command that is to run under the lock, for instance. When that process ends, the claim of a file
     /// protocol is stale, whether or not the process that made it lives.
     pub fn process(pid: u32) -> Party {
-        Party { pid }
+        Party { pid: Some(pid) }
     }
 
     /// The process number that is written down.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.pid.unwrap_or_else(process::own_pid)
     }
 }
 

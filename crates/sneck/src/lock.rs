@@ -39,15 +39,8 @@ pub(crate) struct Settings {
     pub(crate) reentry: Reentry,
     pub(crate) waiting: Waiting,
     pub(crate) label: Option<String>,
-    pub(crate) party: Option<Party>,
+    pub(crate) party: Party,
     pub(crate) observer: Option<Arc<dyn Observer>>,
-}
-
-impl Settings {
-    /// Asked at each acquisition: after a fork this process is another one.
-    pub(crate) fn party(&self) -> Party {
-        self.party.unwrap_or_else(Party::this_process)
-    }
 }
 
 /// Makes a [`Lock`] that differs from the usual.
@@ -85,7 +78,7 @@ impl LockBuilder {
                 reentry: Reentry::Refuse,
                 waiting: Waiting::Best,
                 label: None,
-                party: None,
+                party: Party::this_process(),
                 observer: None,
             },
             registry: Registry::local(),
@@ -137,7 +130,7 @@ impl LockBuilder {
 
     /// In whose name to claim. Usual: this process.
     pub fn party(mut self, party: Party) -> Self {
-        self.settings.party = Some(party);
+        self.settings.party = party;
         self
     }
 

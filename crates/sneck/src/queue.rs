@@ -88,42 +88,57 @@ impl Line {
 pub(crate) struct Ticket {
     lock: Arc<str>,
     claim: u64,
-    seat: Arc<Seat>,
+    /// None: it was one's turn at once.
+    seat: Option<Arc<Seat>>,
     generation: u32,
 }
 
 impl Ticket {
     /// Stand in line. It may be one's turn at once.
     pub(crate) fn take(lock: Arc<str>, claim: &Claim) -> Ticket {
-        let seat = Arc::new(Seat::default());
-        let thread = thread::current().id();
+        let (id, mode, thread) = (claim.id(), claim.mode(), thread::current().id());
+        let generation = generation();
         let mut lines = lines();
         let line = lines.entry(lock.clone()).or_default();
-        let behind = Behind {
-            claim: claim.id(),
-            mode: claim.mode(),
-            thread,
-            seat: seat.clone(),
+        let seat = if line.behind.is_empty() && line.admits(mode) {
+            line.inside.push(Inside {
+                claim: id,
+                mode,
+                thread,
+                holding: None,
+            });
+            None
+        } else {
+            let seat = Arc::new(Seat::default());
+            line.behind.push_back(Behind {
+                claim: id,
+                mode,
+                thread,
+                seat: seat.clone(),
+            });
+            Some(seat)
         };
-        line.behind.push_back(behind);
-        line.advance();
         drop(lines);
         Ticket {
             lock,
-            claim: claim.id(),
+            claim: id,
             seat,
-            generation: generation(),
+            generation,
         }
     }
 
     /// Whether it is one's turn.
     pub(crate) fn has_turn(&self) -> bool {
-        self.seat.turn.load(Ordering::Acquire) == 1
+        self.seat
+            .as_ref()
+            .is_none_or(|s| s.turn.load(Ordering::Acquire) == 1)
     }
 
     /// Sleep until it may be.
     pub(crate) fn sleep(&self, longest: Duration) -> Nap {
-        futex::wait(&self.seat.turn, 0, longest)
+        self.seat
+            .as_ref()
+            .map_or(Nap::Woken, |s| futex::wait(&s.turn, 0, longest))
     }
 
     /// From now on this holding is what has the turn.

@@ -28,7 +28,7 @@ pub(crate) fn in_kernel<T>(
     let alarm = match deadline {
         Deadline::Never => None,
         Deadline::Once => return Ok(Ended::TimedOut),
-        Deadline::At(moment) => match Alarm::set(moment.since_boot()) {
+        Deadline::At(moment) => match Alarm::set(deadline, moment.since_boot()) {
             Some(alarm) => Some(alarm),
             None => return Ok(Ended::NoTimer),
         },
@@ -50,13 +50,15 @@ pub(crate) fn in_kernel<T>(
 struct Alarm {
     timer: libc::timer_t,
     signal: libc::c_int,
-    mask: libc::sigset_t,
+    deadline: Deadline,
+    /// What the thread's mask was, if it had to be changed.
+    mask: Option<libc::sigset_t>,
 }
 
 extern "C" fn nothing(_: libc::c_int) {}
 
 impl Alarm {
-    fn set(at: Duration) -> Option<Alarm> {
+    fn set(deadline: Deadline, at: Duration) -> Option<Alarm> {
         let signal = signal()?;
         let mut timer: libc::timer_t = ptr::null_mut();
         // SAFETY: sigevent is a plain C struct for which all zeroes is a value.
@@ -74,11 +76,11 @@ impl Alarm {
         let mut alarm = Alarm {
             timer,
             signal,
-            mask: empty_set(),
+            deadline,
+            mask: None,
         };
-        let set = alarm.set_of_one();
-        // SAFETY: both sets are valid; a thread may always change its own mask.
-        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, &raw mut alarm.mask) };
+        let before = change_mask(libc::SIG_UNBLOCK, &set_of(signal));
+        alarm.mask = contains(&before, signal).then_some(before);
         let when = libc::itimerspec {
             it_interval: timespec(REPEAT),
             it_value: timespec(at),
@@ -94,34 +96,53 @@ impl Alarm {
         };
         (started == 0).then_some(alarm)
     }
-
-    fn set_of_one(&self) -> libc::sigset_t {
-        let mut set = empty_set();
-        // SAFETY: an initialised set and a valid signal number.
-        unsafe { libc::sigaddset(&raw mut set, self.signal) };
-        set
-    }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
         // SAFETY: ours, deleted once.
         unsafe { libc::timer_delete(self.timer) };
-        let set = self.set_of_one();
-        // SAFETY: valid sets; blocking our own signal in our own thread.
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
-        // A signal that was on its way must not interrupt a later call of the program.
-        let at_once = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: valid set and time; the information about the signal is not asked for.
-        while unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), &raw const at_once) }
-            == self.signal
-        {}
-        // SAFETY: `mask` was filled in when the alarm was set.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask, ptr::null_mut()) };
+        // Before the deadline the timer has never fired: nothing is on its way, and a hand-over is two system calls shorter.
+        if self.deadline.has_passed() {
+            let set = set_of(self.signal);
+            change_mask(libc::SIG_BLOCK, &set);
+            // A signal that was on its way must not interrupt a later call of the program.
+            let at_once = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            // SAFETY: valid set and time; the information about the signal is not asked for.
+            while unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), &raw const at_once) }
+                == self.signal
+            {}
+            if self.mask.is_none() {
+                change_mask(libc::SIG_UNBLOCK, &set);
+            }
+        }
+        if let Some(mask) = &self.mask {
+            change_mask(libc::SIG_SETMASK, mask);
+        }
     }
+}
+
+/// Change this thread's mask; what it was before.
+fn change_mask(how: libc::c_int, set: &libc::sigset_t) -> libc::sigset_t {
+    let mut before = empty_set();
+    // SAFETY: both sets are valid; a thread may always change its own mask.
+    unsafe { libc::pthread_sigmask(how, set, &raw mut before) };
+    before
+}
+
+fn contains(set: &libc::sigset_t, signal: libc::c_int) -> bool {
+    // SAFETY: a valid set and a valid signal number.
+    unsafe { libc::sigismember(set, signal) == 1 }
+}
+
+fn set_of(signal: libc::c_int) -> libc::sigset_t {
+    let mut set = empty_set();
+    // SAFETY: an initialised set and a valid signal number.
+    unsafe { libc::sigaddset(&raw mut set, signal) };
+    set
 }
 
 fn timespec(length: Duration) -> libc::timespec {
@@ -150,13 +171,10 @@ fn signal() -> Option<libc::c_int> {
     if chosen != 0 && action(chosen) == Action::Ours {
         return Some(chosen);
     }
-    let mut blocked = empty_set();
-    // SAFETY: asks for the current mask only.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), &raw mut blocked) };
+    let mask = change_mask(libc::SIG_BLOCK, &empty_set());
     // From the far end: programs count from SIGRTMIN.
     let candidates = || (libc::SIGRTMIN()..libc::SIGRTMAX()).rev();
-    // SAFETY: a valid set and a valid signal number.
-    let is_blocked = |signal| unsafe { libc::sigismember(&raw const blocked, signal) } == 1;
+    let is_blocked = |signal| contains(&mask, signal);
     let found = candidates()
         .filter(|&s| !is_blocked(s))
         .chain(candidates().filter(|&s| is_blocked(s)))

@@ -1,0 +1,273 @@
+//! flock beside the bare system calls, in one run: uncontended cycle, hand-over, fairness, wake-ups.
+//!
+//! Each figure stands beside its floor, measured in turns with it, so that a noisy machine disturbs both alike. Not a test: nothing here fails.
+//! `cargo bench -p sneck`.
+#![allow(clippy::disallowed_methods)]
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, lstat, open};
+use sneck::{Lock, Timeout, Waiting};
+use std::env;
+use std::hint::black_box;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const ROLE: &str = "SNECK_BENCH_ROLE";
+const ROUNDS: usize = 9;
+
+fn main() {
+    if let Ok(role) = env::var(ROLE) {
+        return party(&role);
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    println!("flock beside the bare system calls");
+    cycle(folder.path());
+    hand_over(folder.path());
+    fairness(folder.path());
+    wake_ups(folder.path());
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Nanoseconds a call.
+fn each(times: u32, mut call: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    for _ in 0..times {
+        call();
+    }
+    start.elapsed().as_nanos() as f64 / f64::from(times)
+}
+
+fn cycle(folder: &Path) {
+    let path = folder.join("cycle.lock");
+    let lock = Lock::new(&path).expect("a path");
+    drop(lock.acquire().expect("free"));
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let least = || {
+        let file = open(&path, flags, Mode::empty()).expect("there");
+        flock(&file, FlockOperation::NonBlockingLockExclusive).expect("free");
+        flock(&file, FlockOperation::Unlock).expect("held");
+    };
+    // The fewest calls that are correct: look before opening (a device must not be opened), look whether the path still names what was locked.
+    let correct = || {
+        black_box(lstat(&path).expect("there"));
+        let file = open(&path, flags, Mode::empty()).expect("there");
+        black_box(fstat(&file).expect("open"));
+        flock(&file, FlockOperation::NonBlockingLockExclusive).expect("free");
+        black_box(lstat(&path).expect("there"));
+        flock(&file, FlockOperation::Unlock).expect("held");
+    };
+    let ours = || {
+        drop(black_box(
+            lock.acquire_within(Duration::from_secs(60)).expect("free"),
+        ))
+    };
+    let mut figures = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        figures[0].push(each(20_000, least));
+        figures[1].push(each(20_000, correct));
+        figures[2].push(each(20_000, ours));
+    }
+    let [least, correct, ours] = figures.map(median);
+    println!(
+        "uncontended cycle, ns: open+flock+unlock+close {least:.0}, with the three looks {correct:.0}, sneck {ours:.0}"
+    );
+    println!(
+        "  ratio {:.2} to the correct calls (aim <= 1.15), {:.2} to the least",
+        ours / correct,
+        ours / least
+    );
+}
+
+/// A party of a contest: `raw|sneck|polling`, for so many ms, holding so many us each time. Prints its holdings as pairs of ns.
+fn party(role: &str) {
+    let words: Vec<&str> = role.split(' ').collect();
+    if words[0] == "wait" {
+        return waiter(&words[1..]);
+    }
+    let path = PathBuf::from(words[1]);
+    let length = Duration::from_millis(words[2].parse().expect("a number"));
+    let hold = Duration::from_micros(words[3].parse().expect("a number"));
+    let waiting = if words[0] == "polling" {
+        Waiting::Polling
+    } else {
+        Waiting::Best
+    };
+    let lock = Lock::builder()
+        .waiting(waiting)
+        .timeout(Timeout::After(Duration::from_secs(60)));
+    let lock = lock.file("flock", &path).expect("a path");
+    let mut holdings = Vec::new();
+    let start = now();
+    while now() - start < length.as_nanos() as u64 {
+        if words[0] == "raw" {
+            let file = open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).expect("there");
+            flock(&file, FlockOperation::LockExclusive).expect("granted");
+            holdings.push((now(), held_for(hold)));
+            flock(&file, FlockOperation::Unlock).expect("held");
+        } else {
+            let guard = lock.acquire().expect("granted");
+            holdings.push((now(), held_for(hold)));
+            drop(guard);
+        }
+    }
+    for (from, to) in holdings {
+        println!("{from} {to}");
+    }
+}
+
+fn held_for(hold: Duration) -> u64 {
+    if hold >= Duration::from_millis(1) {
+        sleep(hold);
+    } else {
+        let start = Instant::now();
+        while start.elapsed() < hold {
+            std::hint::spin_loop();
+        }
+    }
+    now()
+}
+
+fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The holdings of each party.
+fn contest(
+    kind: &str,
+    path: &Path,
+    parties: usize,
+    length: u32,
+    hold: u32,
+) -> Vec<Vec<(u64, u64)>> {
+    let start = |_| -> Child {
+        Command::new(env::current_exe().expect("this program"))
+            .env(ROLE, format!("{kind} {} {length} {hold}", path.display()))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process")
+    };
+    let children: Vec<Child> = (0..parties).map(start).collect();
+    let read = |mut child: Child| {
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let pair = |line: String| {
+            let (from, to) = line.split_once(' ').expect("a pair");
+            (from.parse().expect("ns"), to.parse().expect("ns"))
+        };
+        let holdings = lines.map(|l| pair(l.expect("text"))).collect();
+        child.wait().expect("ended");
+        holdings
+    };
+    children.into_iter().map(read).collect()
+}
+
+/// From one party's last moment of holding to the next party's first, in us.
+fn gaps(holdings: Vec<Vec<(u64, u64)>>) -> Vec<f64> {
+    let mut all: Vec<(u64, u64, usize)> = Vec::new();
+    for (party, holdings) in holdings.into_iter().enumerate() {
+        all.extend(holdings.into_iter().map(|(from, to)| (from, to, party)));
+    }
+    all.sort_unstable();
+    let overlaps = all.windows(2).filter(|w| w[1].0 < w[0].1).count();
+    assert_eq!(overlaps, 0, "two held at once");
+    all.windows(2)
+        .filter(|w| w[0].2 != w[1].2)
+        .map(|w| (w[1].0 - w[0].1) as f64 / 1000.0)
+        .collect()
+}
+
+fn hand_over(folder: &Path) {
+    let path = folder.join("handover.lock");
+    std::fs::write(&path, "").expect("written");
+    let mut figures = [Vec::new(), Vec::new()];
+    let mut rates = [Vec::new(), Vec::new()];
+    for _ in 0..5 {
+        for (index, kind) in ["raw", "sneck"].into_iter().enumerate() {
+            figures[index].push(median(gaps(contest(kind, &path, 2, 600, 2000))));
+            let hammering = contest(kind, &path, 8, 600, 0);
+            rates[index].push(gaps(hammering).len() as f64 / 0.6);
+        }
+    }
+    let [raw, ours] = figures.map(median);
+    println!(
+        "hand-over to a blocked process, p50 us: blocking flock(2) {raw:.1}, sneck with a timeout {ours:.1}"
+    );
+    println!("  ratio {:.2} (aim <= 1.5)", ours / raw);
+    let [raw, ours] = rates.map(median);
+    println!(
+        "hand-overs a second, 8 processes hammering: blocking flock(2) {raw:.0}, sneck with a timeout {ours:.0}, ratio {:.2}",
+        ours / raw
+    );
+}
+
+fn fairness(folder: &Path) {
+    let path = folder.join("fair.lock");
+    std::fs::write(&path, "").expect("written");
+    for kind in ["raw", "sneck", "polling"] {
+        let shares: Vec<usize> = contest(kind, &path, 8, 3000, 1000)
+            .iter()
+            .map(Vec::len)
+            .collect();
+        let (least, most) = (
+            shares.iter().min().copied().unwrap_or(0),
+            shares.iter().max().copied().unwrap_or(1),
+        );
+        println!(
+            "shares of 8 processes, 1 ms holds, {kind}: {shares:?}, least/most {:.2}",
+            least as f64 / most as f64
+        );
+    }
+    println!("  (aim for sneck >= 0.7)");
+}
+
+/// How often the waiting thread slept. In a process of its own, so that it waits for the lock and not in our line.
+fn wake_ups(folder: &Path) {
+    for (scheme, waiting) in [("flock", "best"), ("flock", "events"), ("symlink", "best")] {
+        let path = folder.join(format!("{scheme}.wake"));
+        let _guard = Lock::builder()
+            .file(scheme, &path)
+            .and_then(|l| l.acquire())
+            .expect("free");
+        let output = Command::new(env::current_exe().expect("this program"))
+            .env(ROLE, format!("wait {scheme} {waiting} {}", path.display()))
+            .output()
+            .expect("a process");
+        let count = String::from_utf8_lossy(&output.stdout);
+        println!(
+            "sleeps in a wait of 5 s, {scheme}, {waiting}: {} (aim <= 5)",
+            count.trim()
+        );
+    }
+}
+
+fn waiter(words: &[&str]) {
+    let switches = || -> u64 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").expect("/proc");
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"))
+            .expect("a count");
+        line.trim().parse().expect("a number")
+    };
+    let waiting = if words[1] == "events" {
+        Waiting::Events
+    } else {
+        Waiting::Best
+    };
+    let lock = Lock::builder()
+        .waiting(waiting)
+        .file(words[0], words[2])
+        .expect("a path");
+    let before = switches();
+    assert!(
+        lock.acquire_within(Duration::from_secs(5)).is_err(),
+        "it was held"
+    );
+    println!("{}", switches() - before);
+}
