@@ -469,12 +469,8 @@ impl Acquisition {
             .advise("if no program uses this lock, remove it by hand");
         }
         let error = match self.deadline {
-            Deadline::Once => Error::new(ErrorKind::Busy, "acquire", "the lock is held"),
-            _ => Error::new(
-                ErrorKind::TimedOut,
-                "acquire",
-                "timed out waiting for the lock",
-            ),
+            Deadline::Once => Error::new(ErrorKind::Busy, "acquire", "busy"),
+            _ => Error::new(ErrorKind::TimedOut, "acquire", "timed out"),
         };
         let error = error.held_by(seen.holders().to_vec());
         match (self.obstacle, self.judged(seen)) {
