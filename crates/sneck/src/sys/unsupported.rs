@@ -71,6 +71,11 @@ pub(crate) mod fork {
             Unshared(inner)
         }
 
+        /// Take it back.
+        pub fn into_inner(self) -> Option<T> {
+            Some(self.0)
+        }
+
         /// Whether this is the process that opened it.
         pub fn is_ours(&self) -> bool {
             true

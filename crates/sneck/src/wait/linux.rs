@@ -106,7 +106,7 @@ impl Drop for Watcher {
 pub(crate) struct Armed {
     watcher: Option<Watcher>,
     exits: Vec<Unshared<OwnedFd>>,
-    ready: Vec<OwnedFd>,
+    ready: Vec<Unshared<OwnedFd>>,
     at: Option<Moment>,
     trust: Trust,
 }
@@ -140,7 +140,7 @@ impl Armed {
                         armed.exits.push(Unshared::new(handle));
                     }
                 }
-                Wake::Ready(descriptor) => armed.ready.push(descriptor),
+                Wake::Ready(descriptor) => armed.ready.push(Unshared::new(descriptor)),
                 Wake::At(moment) => armed.at = Some(armed.at.map_or(moment, |at| at.min(moment))),
             }
         }
@@ -167,7 +167,7 @@ impl Armed {
             .map(|i| &**i);
         let sources = watched
             .chain(self.exits.iter().map(|e| &**e))
-            .chain(&self.ready);
+            .chain(self.ready.iter().map(|r| &**r));
         let mut fds: Vec<PollFd<'_>> = sources.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
         let nap = match poll(&mut fds, Some(&timeout)) {
             Ok(0) => Nap::TimedOut,

@@ -103,6 +103,24 @@ impl<T: AsFd> Unshared<T> {
         }
     }
 
+    /// Take it back, to be closed or passed on by the caller. None in a forked child, whose copy is closed already.
+    pub fn into_inner(self) -> Option<T> {
+        let mut own = ManuallyDrop::new(self);
+        if !own.is_ours() {
+            return None;
+        }
+        own.unregister();
+        // SAFETY: `own` is never dropped and not used again, so this is the only owner from here on.
+        Some(unsafe { ManuallyDrop::take(&mut own.inner) })
+    }
+
+    /// Once closed or given away, the number may belong to somebody else, whose child must keep it: unregister first.
+    fn unregister(&self) {
+        if let Some(flag) = flag(self.number) {
+            flag.store(false, Ordering::Release);
+        }
+    }
+
     /// Whether this is the process that opened it. In a forked child the number may mean another file by now: do not
     /// use it there.
     pub fn is_ours(&self) -> bool {
@@ -128,11 +146,8 @@ impl<T: AsFd> Drop for Unshared<T> {
         if !self.is_ours() {
             return;
         }
-        // Unregister first: once closed, the number may belong to somebody else, whose child must keep it.
-        if let Some(flag) = flag(self.number) {
-            flag.store(false, Ordering::Release);
-        }
-        // SAFETY: `inner` is never taken elsewhere, and drop runs once.
+        self.unregister();
+        // SAFETY: `into_inner`, the only one to take `inner`, lets no drop follow; and drop runs once.
         unsafe { ManuallyDrop::drop(&mut self.inner) };
     }
 }

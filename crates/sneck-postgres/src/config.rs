@@ -1,0 +1,847 @@
+//! Reads a PostgreSQL place: which server, which database, which lock, and how to log in.
+//!
+//! ```text
+//! postgres://[user[:password]@]host[:port][/database]/name[?option=value&…]
+//! ```
+//!
+//! The last segment of the path is the lock's name and the one before it the database. What is
+//! left out is taken from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`, then from
+//! the defaults `localhost`, `5432`, the login name, and a database named like the user.
+//!
+//! This file does not connect anywhere and does not check that the host exists. It knows
+//! nothing of libpq's service files, of `~/.pgpass`, or of lists of several hosts: a lock lives
+//! on one server, and a list would let two parties lock two different ones.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::sys;
+
+const DEFAULT_HOST: &str = "localhost";
+const DEFAULT_PORT: u16 = 5432;
+
+/// The advisory lock key that stands for a lock's name.
+///
+/// It is the first eight bytes, most significant first, of the SHA-256 of the name's UTF-8
+/// bytes, read as a signed 64-bit number: any program can compute it, for instance to take the
+/// same lock from SQL. Two names can share a key only by a collision of 64 bits; they would then
+/// exclude each other, which is slow but safe. PostgreSQL keeps advisory locks per database, so
+/// the same name in two databases means two locks.
+#[must_use]
+pub fn key(name: &str) -> i64 {
+    let digest = Sha256::digest(name.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    i64::from_be_bytes(first)
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Address {
+    /// A host name or IP address, and a port.
+    Tcp {
+        /// A name to look up, or an IP address without brackets.
+        host: String,
+        /// The TCP port.
+        port: u16,
+    },
+    /// A socket file on this machine, named by its folder and port as libpq does it.
+    Unix {
+        /// The folder that holds the socket file.
+        folder: PathBuf,
+        /// The port, which is part of the socket file's name.
+        port: u16,
+    },
+}
+
+impl Address {
+    fn new(host: String, port: u16) -> Result<Address, ConfigError> {
+        if host.starts_with('/') {
+            return Ok(Address::Unix {
+                folder: PathBuf::from(host),
+                port,
+            });
+        }
+        if host.starts_with('@') {
+            return fail("abstract Unix sockets (a host that starts with @) are not supported");
+        }
+        if host.contains(',') {
+            return fail("a lock lives on one server: write one host, not a list of them");
+        }
+        Ok(Address::Tcp { host, port })
+    }
+
+    /// The port, of either kind of address.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        match self {
+            Address::Tcp { port, .. } | Address::Unix { port, .. } => *port,
+        }
+    }
+}
+
+/// `host:port`, or the path of the socket file.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix { folder, port } => {
+                write!(f, "{}", socket_file(folder, *port).display())
+            }
+        }
+    }
+}
+
+/// The socket file PostgreSQL makes in `folder` for `port`.
+pub(crate) fn socket_file(folder: &Path, port: u16) -> PathBuf {
+    folder.join(format!(".s.PGSQL.{port}"))
+}
+
+/// One PostgreSQL place, complete: every default is filled in.
+///
+/// Its `Display` is the place written out, without the password and without options that do not
+/// say *which* lock is meant, so that two spellings of one lock print the same.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Config {
+    address: Address,
+    user: String,
+    password: Option<String>,
+    database: String,
+    name: String,
+    application_name: Option<String>,
+    connect_timeout: Option<Duration>,
+}
+
+impl Config {
+    /// Parses what follows `postgres:`, with or without the two slashes; a whole place with its
+    /// scheme `postgres` or `postgresql` is understood as well.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is wrong and how to write it. It never quotes the place, since a
+    /// misplaced character can make any part of it a piece of the password; only names of
+    /// options, which are needed to find the mistake, are quoted.
+    pub fn parse(place: &str) -> Result<Config, ConfigError> {
+        Config::parse_in(place, &|name| std::env::var_os(name))
+    }
+
+    /// As [`Config::parse`], with `env` in place of the process's environment.
+    fn parse_in(
+        place: &str,
+        env: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Config, ConfigError> {
+        let rest = ["postgresql://", "postgres://", "//"]
+            .iter()
+            .find_map(|start| place.strip_prefix(start))
+            .unwrap_or(place);
+        let (before_options, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = before_options
+            .split_once('/')
+            .ok_or_else(|| ConfigError::new(NO_NAME))?;
+
+        // The authority goes first: where a password holds an unescaped `/` or `?`, its errors
+        // are the ones that say so.
+        let authority = Authority::parse(authority)?;
+        let (database, name) = split_path(path)?;
+        let options = Options::parse(options)?;
+
+        let from_env = |name: &str| variable(env, name);
+        let ssl_mode = match options.ssl_mode {
+            Some(mode) => Some(mode),
+            None => from_env("PGSSLMODE")?,
+        };
+        check_ssl_mode(ssl_mode.as_deref())?;
+
+        let host = match (authority.host, options.host) {
+            (Some(_), Some(_)) => {
+                return fail("the host is given twice: before the path and as the option host");
+            }
+            (Some(host), None) | (None, Some(host)) => host,
+            (None, None) => from_env("PGHOST")?.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+        };
+        let port = match authority.port {
+            Some(port) => port,
+            None => match from_env("PGPORT")? {
+                Some(text) => port_number(&text, "PGPORT")?,
+                None => DEFAULT_PORT,
+            },
+        };
+        let user = match authority.user {
+            Some(user) => user,
+            None => match from_env("PGUSER")? {
+                Some(user) => user,
+                None => login_name(&from_env)?,
+            },
+        };
+        let password = match authority.password {
+            Some(password) => Some(password),
+            None => from_env("PGPASSWORD")?,
+        };
+        let database = match database {
+            Some(database) => database,
+            None => from_env("PGDATABASE")?.unwrap_or_else(|| user.clone()),
+        };
+        let application_name = match options.application_name {
+            Some(name) => Some(name),
+            None => from_env("PGAPPNAME")?,
+        };
+        let connect_timeout = match options.connect_timeout {
+            Some(timeout) => Some(timeout),
+            None => match from_env("PGCONNECT_TIMEOUT")? {
+                Some(text) => Some(seconds(&text, "PGCONNECT_TIMEOUT")?),
+                None => None,
+            },
+        };
+        Ok(Config {
+            address: Address::new(host, port)?,
+            user,
+            password,
+            database,
+            name,
+            application_name,
+            connect_timeout,
+        })
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The role to log in as.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    /// The database that the lock belongs to.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The lock's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The advisory lock key of the lock's name; see [`key`](fn@key).
+    #[must_use]
+    pub fn key(&self) -> i64 {
+        key(&self.name)
+    }
+
+    /// What the session shall be called in `pg_stat_activity`, where the place or `PGAPPNAME`
+    /// says so.
+    #[must_use]
+    pub fn application_name(&self) -> Option<&str> {
+        self.application_name.as_deref()
+    }
+
+    /// Sets what the session shall be called in `pg_stat_activity`. The server cuts it to 63
+    /// bytes and replaces what is not printable ASCII.
+    pub fn set_application_name(&mut self, name: impl Into<String>) {
+        self.application_name = Some(name.into());
+    }
+
+    /// The longest time to spend on connecting, where the place or `PGCONNECT_TIMEOUT` says so.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Option<Duration> {
+        self.connect_timeout
+    }
+}
+
+/// Everything but the password, of which it says only whether there is one.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("address", &self.address)
+            .field("user", &self.user)
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("database", &self.database)
+            .field("name", &self.name)
+            .field("application_name", &self.application_name)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish()
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "postgres://{}@", Encoded(&self.user))?;
+        let folder = match &self.address {
+            Address::Tcp { .. } => {
+                write!(f, "{}", self.address)?;
+                None
+            }
+            Address::Unix { folder, port } => {
+                write!(f, ":{port}")?;
+                Some(folder.to_string_lossy())
+            }
+        };
+        write!(f, "/{}/{}", Encoded(&self.database), Encoded(&self.name))?;
+        match folder {
+            Some(folder) => write!(f, "?host={}", Encoded(&folder)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a place could not be understood: one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    sentence: String,
+}
+
+impl ConfigError {
+    fn new(sentence: impl Into<String>) -> ConfigError {
+        ConfigError {
+            sentence: sentence.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn fail<T>(sentence: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError::new(sentence))
+}
+
+const NO_NAME: &str = "the place names no lock: write postgres://host/name or \
+                       postgres://host/database/name";
+
+/// What stands between the two slashes and the path.
+#[derive(Default)]
+struct Authority {
+    user: Option<String>,
+    password: Option<String>,
+    host: Option<String>,
+    port: Option<u16>,
+}
+
+impl Authority {
+    fn parse(text: &str) -> Result<Authority, ConfigError> {
+        let mut authority = Authority::default();
+        // The last `@`: no host contains one, a carelessly written password may.
+        let host_and_port = match text.rsplit_once('@') {
+            None => text,
+            Some((login, rest)) => {
+                let (user, password) = match login.split_once(':') {
+                    Some((user, password)) => (user, Some(password)),
+                    None => (login, None),
+                };
+                authority.user = not_empty(decode(user, "user")?);
+                if let Some(password) = password {
+                    authority.password = not_empty(decode(password, "password")?);
+                }
+                rest
+            }
+        };
+        let (host, port) = match host_and_port.strip_prefix('[') {
+            Some(rest) => {
+                let (host, after) = rest.split_once(']').ok_or_else(|| {
+                    ConfigError::new("the bracket before the IPv6 address is not closed")
+                })?;
+                match (after, after.strip_prefix(':')) {
+                    ("", _) => (host, ""),
+                    (_, Some(port)) => (host, port),
+                    _ => return fail("after a bracketed IPv6 address only :port may follow"),
+                }
+            }
+            None => match host_and_port.split_once(':') {
+                Some((_, port)) if port.contains(':') => {
+                    return fail(
+                        "there is more than one colon before the path: an IPv6 address is \
+                         written in brackets, as in postgres://[::1]:5432/name, and a / or ? in \
+                         a password is written %2F or %3F",
+                    );
+                }
+                Some(parts) => parts,
+                None => (host_and_port, ""),
+            },
+        };
+        authority.host = not_empty(decode(host, "host")?);
+        if !port.is_empty() {
+            authority.port = Some(port_number(port, "the port in the place")?);
+        }
+        Ok(authority)
+    }
+}
+
+/// The database, if the path has one, and the name.
+fn split_path(path: &str) -> Result<(Option<String>, String), ConfigError> {
+    let segments: Vec<&str> = path.split('/').collect();
+    let (database, name) = match segments[..] {
+        [name] => (None, name),
+        [database, name] => (Some(database), name),
+        _ => {
+            return fail(
+                "the place has too many parts: it is host/name or host/database/name, and a \
+                 slash inside a part is written %2F",
+            );
+        }
+    };
+    let name = decode(name, "lock's name")?;
+    if name.is_empty() {
+        return fail(NO_NAME);
+    }
+    let database = match database {
+        None => None,
+        // Were it the default, an empty variable in a script would quietly mean another lock.
+        Some("") => return fail("the database between the two slashes is empty"),
+        Some(database) => Some(decode(database, "database")?),
+    };
+    Ok((database, name))
+}
+
+#[derive(Default)]
+struct Options {
+    host: Option<String>,
+    application_name: Option<String>,
+    connect_timeout: Option<Duration>,
+    ssl_mode: Option<String>,
+}
+
+impl Options {
+    fn parse(text: &str) -> Result<Options, ConfigError> {
+        let mut options = Options::default();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let option = decode(option, "name of an option")?;
+            let value = decode(value, "value of an option")?;
+            if value.is_empty() {
+                return fail(format!("the option {option} has no value"));
+            }
+            let again = match option.as_str() {
+                "host" => options.host.replace(value).is_some(),
+                "application_name" => options.application_name.replace(value).is_some(),
+                "sslmode" => options.ssl_mode.replace(value).is_some(),
+                "connect_timeout" => {
+                    let timeout = seconds(&value, "connect_timeout")?;
+                    options.connect_timeout.replace(timeout).is_some()
+                }
+                _ => {
+                    return fail(format!(
+                        "the option {option} is not known; there are application_name, \
+                         connect_timeout, host and sslmode"
+                    ));
+                }
+            };
+            if again {
+                return fail(format!("the option {option} is given twice"));
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Refuses to go on where encryption is asked for, since it could not be given.
+fn check_ssl_mode(mode: Option<&str>) -> Result<(), ConfigError> {
+    match mode {
+        None | Some("disable" | "allow" | "prefer") => Ok(()),
+        Some(mode @ ("require" | "verify-ca" | "verify-full")) => fail(format!(
+            "TLS is not yet supported, and sslmode={mode} asks for it: connect through a Unix \
+             socket, a tunnel or a trusted network with sslmode=disable"
+        )),
+        Some(_) => {
+            fail("sslmode is none of disable, allow, prefer, require, verify-ca, verify-full")
+        }
+    }
+}
+
+fn port_number(text: &str, what: &str) -> Result<u16, ConfigError> {
+    match text.parse() {
+        // `parse` would take a sign.
+        Ok(port) if port != 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(port),
+        _ => fail(format!(
+            "{what} is not a number from 1 to 65535 (a / or ? in a password is written %2F or %3F)"
+        )),
+    }
+}
+
+fn seconds(text: &str, what: &str) -> Result<Duration, ConfigError> {
+    match text.parse::<u32>() {
+        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
+        _ => fail(format!(
+            "{what} is not a whole number of seconds, at least 1"
+        )),
+    }
+}
+
+/// A variable of the environment; one that is empty counts as not set.
+fn variable(
+    env: &dyn Fn(&str) -> Option<OsString>,
+    name: &str,
+) -> Result<Option<String>, ConfigError> {
+    let Some(value) = env(name) else {
+        return Ok(None);
+    };
+    match value.into_string() {
+        Ok(value) => Ok(not_empty(value)),
+        Err(_) => fail(format!("the environment variable {name} is not UTF-8")),
+    }
+}
+
+/// The operating system's name for the user, as libpq takes it; the environment only where the
+/// system does not know, since `LOGNAME` is often left over from before a `sudo`.
+fn login_name(
+    from_env: &dyn Fn(&str) -> Result<Option<String>, ConfigError>,
+) -> Result<String, ConfigError> {
+    if let Some(name) = sys::login_name() {
+        return Ok(name);
+    }
+    for name in ["LOGNAME", "USER", "USERNAME"] {
+        if let Some(name) = from_env(name)? {
+            return Ok(name);
+        }
+    }
+    fail("no user is given and the login name is not known: write postgres://user@host/name")
+}
+
+fn not_empty(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Percent-decodes one part. A stray `%` is an error, as in libpq, and so is a NUL, which would
+/// end the string early in PostgreSQL's messages.
+fn decode(text: &str, what: &str) -> Result<String, ConfigError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
+        match (digit(), digit()) {
+            (Some(high), Some(low)) => bytes.push((high * 16 + low) as u8),
+            _ => {
+                return fail(format!(
+                    "a % in the {what} is not followed by two hexadecimal digits (a % itself is \
+                     written %25)"
+                ));
+            }
+        }
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) if text.contains('\0') => fail(format!("the {what} contains a NUL character")),
+        Ok(text) => Ok(text),
+        Err(_) => fail(format!("the {what}, percent-decoded, is not UTF-8")),
+    }
+}
+
+/// Percent-encodes a part so that [`decode`] gives it back.
+struct Encoded<'a>(&'a str);
+
+impl fmt::Display for Encoded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    write!(f, "{}", char::from(byte))?;
+                }
+                _ => write!(f, "%{byte:02X}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parses with these environment variables and no others, but a user unless one is set.
+    fn parse(place: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::parse_in(place, &|name| {
+            let set = env.iter().find(|(key, _)| *key == name);
+            let fallback = (name == "PGUSER").then_some("me");
+            set.map(|(_, value)| *value)
+                .or(fallback)
+                .map(OsString::from)
+        })
+    }
+
+    fn parsed(place: &str) -> Config {
+        parse(place, &[]).unwrap()
+    }
+
+    fn sentence(place: &str) -> String {
+        parse(place, &[]).unwrap_err().to_string()
+    }
+
+    fn tcp(host: &str, port: u16) -> Address {
+        Address::Tcp {
+            host: host.to_owned(),
+            port,
+        }
+    }
+
+    #[test]
+    fn the_key_is_the_head_of_the_sha256_of_the_name() {
+        // From `printf %s NAME | sha256sum | cut -c1-16`.
+        assert_eq!(key("nightly"), 0x2a3b_62b5_3ddb_9f16_u64 as i64);
+        assert_eq!(key("jobs/nächtlich"), 0x757b_31b1_79bf_a8c9_u64 as i64);
+        // A digest whose first bit is set makes a negative key.
+        assert_eq!(key(""), 0xe3b0_c442_98fc_1c14_u64 as i64);
+        assert_eq!(parsed("//h/nightly").key(), key("nightly"));
+    }
+
+    #[test]
+    fn a_full_place_gives_every_part() {
+        let config = parsed("postgres://ann:secret@db.example:6000/work/nightly");
+        assert_eq!(config.address(), &tcp("db.example", 6000));
+        assert_eq!(config.user(), "ann");
+        assert_eq!(config.password(), Some("secret"));
+        assert_eq!(config.database(), "work");
+        assert_eq!(config.name(), "nightly");
+        assert_eq!(config.application_name(), None);
+        assert_eq!(config.connect_timeout(), None);
+    }
+
+    #[test]
+    fn the_scheme_and_its_slashes_may_be_cut_off() {
+        let whole = parsed("postgres://ann@db/work/nightly");
+        assert_eq!(parsed("postgresql://ann@db/work/nightly"), whole);
+        assert_eq!(parsed("//ann@db/work/nightly"), whole);
+        assert_eq!(parsed("ann@db/work/nightly"), whole);
+    }
+
+    #[test]
+    fn the_only_segment_is_the_name_and_the_database_is_the_users() {
+        let config = parsed("//ann@db/nightly");
+        assert_eq!((config.database(), config.name()), ("ann", "nightly"));
+    }
+
+    #[test]
+    fn the_environment_fills_in_what_the_place_leaves_out() {
+        let env = [
+            ("PGHOST", "db.env"),
+            ("PGPORT", "7000"),
+            ("PGUSER", "eve"),
+            ("PGPASSWORD", "from-env"),
+            ("PGDATABASE", "envdb"),
+            ("PGAPPNAME", "cron"),
+            ("PGCONNECT_TIMEOUT", "4"),
+        ];
+        let config = parse("///nightly", &env).unwrap();
+        assert_eq!(config.address(), &tcp("db.env", 7000));
+        assert_eq!(config.user(), "eve");
+        assert_eq!(config.password(), Some("from-env"));
+        assert_eq!(config.database(), "envdb");
+        assert_eq!(config.application_name(), Some("cron"));
+        assert_eq!(config.connect_timeout(), Some(Duration::from_secs(4)));
+
+        let place = "//ann:pw@db:1/d/n?application_name=x&connect_timeout=9";
+        assert_eq!(parse(place, &env).unwrap(), parsed(place));
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_not_set() {
+        let config = parse("///nightly", &[("PGHOST", ""), ("PGPORT", "")]).unwrap();
+        assert_eq!(config.address(), &tcp("localhost", 5432));
+    }
+
+    #[test]
+    fn a_broken_variable_is_named() {
+        let error = parse("///n", &[("PGPORT", "five")]).unwrap_err();
+        assert!(error.to_string().starts_with("PGPORT is not"), "{error}");
+        let error = parse("///n", &[("PGCONNECT_TIMEOUT", "soon")]).unwrap_err();
+        assert!(
+            error.to_string().starts_with("PGCONNECT_TIMEOUT"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn without_any_user_the_login_name_is_taken() {
+        let config = Config::parse_in("//db/n", &|name| {
+            (name == "LOGNAME").then(|| OsString::from("someone"))
+        });
+        assert!(!config.unwrap().user().is_empty());
+    }
+
+    #[test]
+    fn every_part_is_percent_decoded() {
+        let config = parsed(
+            "//a%40b:p%3Aw%2F%3F%25@h%2Dx/d%20b/jobs%2Fn%C3%A4chtlich?application_name=a%26b%3Dc",
+        );
+        assert_eq!(config.user(), "a@b");
+        assert_eq!(config.password(), Some("p:w/?%"));
+        assert_eq!(config.address(), &tcp("h-x", 5432));
+        assert_eq!(config.database(), "d b");
+        assert_eq!(config.name(), "jobs/nächtlich");
+        assert_eq!(config.application_name(), Some("a&b=c"));
+    }
+
+    #[test]
+    fn a_plus_is_a_plus() {
+        assert_eq!(parsed("//h/a+b").name(), "a+b");
+    }
+
+    #[test]
+    fn an_at_sign_in_a_password_is_understood() {
+        let config = parsed("//ann:p@ss@db/n");
+        assert_eq!(config.password(), Some("p@ss"));
+        assert_eq!(config.address(), &tcp("db", 5432));
+    }
+
+    #[test]
+    fn an_ipv6_address_stands_in_brackets() {
+        let config = parsed("//[::1]:6000/n");
+        assert_eq!(config.address(), &tcp("::1", 6000));
+        assert_eq!(config.address().to_string(), "[::1]:6000");
+        assert_eq!(
+            parsed("//ann@[fe80::1%25eth0]/n").address(),
+            &tcp("fe80::1%eth0", 5432)
+        );
+        assert!(sentence("//::1/n").contains("brackets"));
+        assert!(sentence("//[::1/n").contains("bracket"));
+        assert!(sentence("//[::1]6000/n").contains("bracket"));
+    }
+
+    #[test]
+    fn a_folder_as_host_means_a_unix_socket() {
+        let address = Address::Unix {
+            folder: "/run/postgresql".into(),
+            port: 6000,
+        };
+        assert_eq!(address.to_string(), "/run/postgresql/.s.PGSQL.6000");
+        assert_eq!(
+            parsed("//:6000/d/n?host=/run/postgresql").address(),
+            &address
+        );
+        assert_eq!(
+            parsed("//ann@:6000/n?host=%2Frun%2Fpostgresql").address(),
+            &address
+        );
+        assert_eq!(parsed("//%2Frun%2Fpostgresql:6000/n").address(), &address);
+        let config = parse("//:6000/n", &[("PGHOST", "/run/postgresql")]).unwrap();
+        assert_eq!(config.address(), &address);
+    }
+
+    #[test]
+    fn hosts_that_mean_something_else_to_libpq_are_refused() {
+        assert!(sentence("//a,b/n").contains("one server"));
+        assert!(sentence("///n?host=@abstract").contains("abstract"));
+        assert!(sentence("//db/n?host=/run").contains("twice"));
+    }
+
+    #[test]
+    fn a_place_without_a_name_is_refused() {
+        for place in ["", "//", "//db", "//db/", "//db/work/", "postgres://"] {
+            assert!(sentence(place).contains("names no lock"), "{place:?}");
+        }
+        assert!(sentence("//db//n").contains("database"));
+        assert!(sentence("//db/a/b/c").contains("%2F"));
+    }
+
+    #[test]
+    fn options_are_read_and_unknown_ones_named() {
+        let config = parsed("//db/n?connect_timeout=3&application_name=cron&sslmode=prefer");
+        assert_eq!(config.connect_timeout(), Some(Duration::from_secs(3)));
+        assert_eq!(config.application_name(), Some("cron"));
+        assert!(sentence("//db/n?conect_timeout=3").contains("conect_timeout"));
+        assert!(sentence("//db/n?connect_timeout=0").contains("connect_timeout"));
+        assert!(sentence("//db/n?connect_timeout=-1").contains("connect_timeout"));
+        assert!(sentence("//db/n?application_name=").contains("no value"));
+        assert!(sentence("//db/n?application_name").contains("no value"));
+        assert!(sentence("//db/n?connect_timeout=1&connect_timeout=2").contains("twice"));
+        assert_eq!(parsed("//db/n?"), parsed("//db/n"));
+    }
+
+    #[test]
+    fn a_wish_for_tls_is_never_ignored() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let expected = format!("sslmode={mode}");
+            let from_place = sentence(&format!("//db/n?sslmode={mode}"));
+            assert!(
+                from_place.contains("TLS is not yet supported"),
+                "{from_place}"
+            );
+            assert!(from_place.contains(&expected), "{from_place}");
+            let from_env = parse("//db/n", &[("PGSSLMODE", mode)]).unwrap_err();
+            assert!(from_env.to_string().contains(&expected), "{from_env}");
+        }
+        assert!(sentence("//db/n?sslmode=maybe").contains("none of"));
+        for mode in ["disable", "allow", "prefer"] {
+            parsed(&format!("//db/n?sslmode={mode}"));
+        }
+        let config = parse("//db/n?sslmode=disable", &[("PGSSLMODE", "require")]);
+        assert!(config.is_ok(), "the place outranks the environment");
+    }
+
+    #[test]
+    fn broken_escapes_are_refused() {
+        assert!(sentence("//db/50%").contains("%25"));
+        assert!(sentence("//db/%zz").contains("%25"));
+        assert!(sentence("//db/%+1").contains("%25"));
+        assert!(sentence("//db/a%00b").contains("NUL"));
+        assert!(sentence("//db/%ff").contains("UTF-8"));
+    }
+
+    #[test]
+    fn ports_are_numbers() {
+        for port in ["0", "65536", "+1", "x", "1x"] {
+            assert!(
+                sentence(&format!("//db:{port}/n")).contains("port"),
+                "{port}"
+            );
+        }
+        assert_eq!(parsed("//db:/n").address(), &tcp("db", 5432));
+    }
+
+    #[test]
+    fn no_error_and_no_print_shows_the_password() {
+        let config = parsed("//ann:hush@db/n");
+        assert!(!format!("{config:?} {config}").contains("hush"));
+        for place in [
+            "//ann:hush/hush@db/n",
+            "//ann:hush?hush@db/n",
+            "//ann:hush%zz@db/n",
+            "//ann:hush@db:x/n",
+            "//ann:hush@db",
+            "//ann:hush@db/a/b/c",
+            "//ann:hush@db/n?sslmode=require",
+            "//ann:hush@db/n?nonsense=1",
+            "//ann:hush:hush/x@db/n",
+        ] {
+            let error = sentence(place);
+            assert!(!error.contains("hush"), "{place}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_display_is_the_place_again_without_the_password() {
+        for (place, expected) in [
+            ("//ann:pw@db/n", "postgres://ann@db:5432/ann/n"),
+            ("//[::1]/d/a%2Fb", "postgres://me@[::1]:5432/d/a%2Fb"),
+            (
+                "//:6000/d/n?host=/run/pg&connect_timeout=2",
+                "postgres://me@:6000/d/n?host=%2Frun%2Fpg",
+            ),
+        ] {
+            let shown = parsed(place).to_string();
+            assert_eq!(shown, expected);
+            assert_eq!(parsed(&shown).to_string(), expected);
+        }
+    }
+}

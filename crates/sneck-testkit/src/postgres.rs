@@ -1,0 +1,367 @@
+//! A real PostgreSQL server of a test's own: started in a fresh folder on a free port, killed and
+//! restarted at will, and gone without a trace when the test process ends, however it ends.
+//!
+//! It is no mock, and not fit for data: nothing is flushed to disk, and everybody on this machine
+//! may log in. It knows nothing of locks.
+
+#![cfg(unix)]
+
+use std::fmt;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to start; on a busy machine it can be many times the usual second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The keeper is the server's parent, so that it alone can stop the server by a number that
+/// cannot have been given to another process yet. It lives as long as its standard input is
+/// open, that is, as long as the test process lives; then it stops the server and removes the
+/// folder. Signals do not end it before, since it may share a terminal with the tests.
+///
+/// Background commands of a shell ignore INT, and a server heeds it only once it has set up its
+/// own handlers. It has done so before it makes its status file, and has no children then; so
+/// without that file it is killed. A crash leaves behind a segment of shared memory, which a power
+/// failure would not.
+const KEEPER: &str = r#"
+trap '' HUP INT TERM PIPE
+as_postgres() {
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid=postgres --regid=postgres --init-groups "$@"
+    else
+        "$@"
+    fi
+}
+stop() {
+    if [ -e "$STATUS" ]; then signal=INT; else signal=KILL; fi
+    kill -s "$signal" "$pid"
+    wait "$pid"
+    pid=
+}
+STATUS=$FOLDER/data/postmaster.pid
+pid=
+while read -r verb argument; do
+    case $verb in
+    create)
+        if [ "$(id -u)" = 0 ]; then chown postgres "$FOLDER" || exit; fi
+        if as_postgres "$BIN/initdb" -D "$FOLDER/data" -A trust -U postgres -N --no-locale \
+            -E UTF8 >"$FOLDER/log" 2>&1
+        then echo created
+        else echo failed
+        fi
+        ;;
+    start)
+        rm -f "$STATUS"
+        set -- "$BIN/postgres" -D "$FOLDER/data" -p "$argument" -c listen_addresses=127.0.0.1 \
+            -c unix_socket_directories="$FOLDER" -c fsync=off -c shared_buffers=8MB
+        if [ "$(id -u)" = 0 ]; then
+            set -- setpriv --reuid=postgres --regid=postgres --init-groups --pdeathsig INT "$@"
+        elif command -v setpriv >/dev/null; then
+            set -- setpriv --pdeathsig INT "$@"
+        fi
+        # setpriv becomes the server by exec, and the number is the server's.
+        "$@" </dev/null >>"$FOLDER/log" 2>&1 &
+        pid=$!
+        echo "$pid"
+        ;;
+    stop)
+        stop
+        echo stopped
+        ;;
+    crash)
+        children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
+        kill -s KILL "$pid" $children
+        wait "$pid"
+        ipcrm -m "$(sed -n '7s/.* //p' "$STATUS")"
+        pid=
+        echo stopped
+        ;;
+    esac
+done
+if [ -n "$pid" ]; then stop; fi
+rm -rf "$FOLDER"
+"#;
+
+/// A private PostgreSQL server. Dropping it stops it and removes its folder.
+pub struct PostgresServer {
+    keeper: Child,
+    orders: Option<ChildStdin>,
+    replies: BufReader<ChildStdout>,
+    folder: PathBuf,
+    bin: PathBuf,
+    port: u16,
+    running: bool,
+}
+
+impl PostgresServer {
+    /// Starts a fresh server that lets everybody on this machine log in, and waits until it does.
+    ///
+    /// # Panics
+    ///
+    /// When PostgreSQL is not installed, or does not start.
+    #[must_use]
+    pub fn start() -> PostgresServer {
+        PostgresServer::start_with_hba("")
+    }
+
+    /// As [`PostgresServer::start`], with these lines of `pg_hba.conf` ahead of the one that lets
+    /// everybody in.
+    ///
+    /// # Panics
+    ///
+    /// As [`PostgresServer::start`].
+    #[must_use]
+    pub fn start_with_hba(lines: &str) -> PostgresServer {
+        let bin = find_bin();
+        let folder = tempfile::Builder::new()
+            .prefix("sneck-postgres-")
+            .tempdir()
+            .expect("a temporary folder for PostgreSQL")
+            .keep();
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER])
+            .env("FOLDER", &folder)
+            .env("BIN", &bin)
+            .current_dir("/")
+            // An interrupt at the terminal is for the tests; the keeper hears of it by their end.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .without_pg_variables()
+            .spawn()
+            .expect("sh");
+        let orders = keeper.stdin.take();
+        let replies = BufReader::new(keeper.stdout.take().expect("a pipe"));
+        let mut server = PostgresServer {
+            keeper,
+            orders,
+            replies,
+            folder,
+            bin,
+            port: 0,
+            running: false,
+        };
+        let created = server.order("create");
+        assert_eq!(created, "created", "initdb failed:\n{}", server.log());
+
+        let hba = server.data().join("pg_hba.conf");
+        let trusting = fs::read_to_string(&hba).expect("pg_hba.conf");
+        fs::write(&hba, format!("{lines}\n{trusting}")).expect("pg_hba.conf");
+
+        // Between our looking for a free port and the server's taking it, another may take it.
+        for _ in 0..5 {
+            server.port = free_port();
+            if server.launch() {
+                return server;
+            }
+        }
+        panic!("PostgreSQL did not start:\n{}", server.log());
+    }
+
+    /// One server for all tests of this process that neither stop it nor change its settings.
+    ///
+    /// # Panics
+    ///
+    /// As [`PostgresServer::start`].
+    #[must_use]
+    pub fn shared() -> &'static PostgresServer {
+        static SHARED: OnceLock<PostgresServer> = OnceLock::new();
+        SHARED.get_or_init(PostgresServer::start)
+    }
+
+    /// The place of the lock `name` on this server; `name` is written as it stands.
+    #[must_use]
+    pub fn place(&self, name: &str) -> String {
+        format!(
+            "postgres://postgres@127.0.0.1:{}/postgres/{name}",
+            self.port
+        )
+    }
+
+    /// The port on 127.0.0.1, which stays the same after a restart.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The folder of the server's Unix socket.
+    #[must_use]
+    pub fn socket_dir(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Stops the server as an administrator does, unless it is down already, and starts it again.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start again.
+    pub fn restart(&mut self) {
+        if self.running {
+            self.halt("stop");
+        }
+        // After a crash the kernel may need a moment until the old server's memory is free.
+        let deadline = Instant::now() + PATIENCE;
+        while !self.launch() {
+            let in_time = Instant::now() < deadline;
+            assert!(in_time, "PostgreSQL did not restart:\n{}", self.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Kills the server and all its processes at one blow, as if the power failed. It stays down
+    /// until [`PostgresServer::restart`].
+    ///
+    /// # Panics
+    ///
+    /// When it is down already.
+    pub fn kill9(&mut self) {
+        assert!(self.running, "the server is down already");
+        self.halt("crash");
+    }
+
+    /// Runs `sql` in the database `postgres` as the superuser, and gives what psql prints: a line
+    /// a row, columns separated by `|`.
+    ///
+    /// # Panics
+    ///
+    /// When psql or a statement fails.
+    #[must_use]
+    pub fn psql(&self, sql: &str) -> String {
+        let output = Command::new(self.bin.join("psql"))
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            .args(["-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"])
+            .args(["-p", &self.port.to_string(), "-c", sql])
+            .without_pg_variables()
+            .output()
+            .expect("psql");
+        let problem = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "psql, {sql}: {problem}");
+        let text = String::from_utf8(output.stdout).expect("UTF-8 from psql");
+        text.trim_end().to_owned()
+    }
+
+    /// What the server has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Gives the keeper an order and reads its reply.
+    fn order(&mut self, order: &str) -> String {
+        let orders = self.orders.as_mut().expect("open until the end");
+        writeln!(orders, "{order}").expect("an order to the keeper");
+        let mut reply = String::new();
+        let read = self.replies.read_line(&mut reply);
+        read.expect("a reply of the keeper");
+        reply.trim_end().to_owned()
+    }
+
+    fn halt(&mut self, order: &str) {
+        assert_eq!(self.order(order), "stopped");
+        self.running = false;
+    }
+
+    /// Starts the server on its port; `false` if it ended instead of becoming ready.
+    fn launch(&mut self) -> bool {
+        let pid = self.order(&format!("start {}", self.port));
+        self.running = true;
+        let status = self.data().join("postmaster.pid");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            // The eighth line is the server's own word on how far it has come.
+            if text
+                .lines()
+                .nth(7)
+                .is_some_and(|line| line.trim() == "ready")
+            {
+                return true;
+            }
+            if has_ended(&pid) {
+                self.halt("stop");
+                return false;
+            }
+            let in_time = Instant::now() < deadline;
+            assert!(in_time, "PostgreSQL does not become ready:\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        // The end of its input is the keeper's order to clear up.
+        drop(self.orders.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+impl fmt::Debug for PostgresServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresServer")
+            .field("folder", &self.folder)
+            .field("port", &self.port)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The folder of the newest server there is: Debian keeps several side by side.
+fn find_bin() -> PathBuf {
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let newest = debian
+        .flatten()
+        .filter_map(|entry| {
+            let version: u32 = entry.file_name().to_str()?.parse().ok()?;
+            Some((version, entry.path().join("bin")))
+        })
+        .filter(|(_, bin)| bin.join("initdb").exists() && bin.join("postgres").exists())
+        .max();
+    if let Some((_, bin)) = newest {
+        return bin;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .find(|bin| bin.join("initdb").exists() && bin.join("postgres").exists())
+        .expect("no PostgreSQL server to test against: install the Debian package postgresql-15")
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its number").port()
+}
+
+/// Whether the keeper's child `pid` has ended: it then is a zombie, since the keeper has not
+/// waited for it. Never true where there is no /proc.
+fn has_ended(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    after_name.is_some_and(|rest| rest.starts_with('Z'))
+}
+
+/// The caller's `PGHOST`, `PGOPTIONS` and the like are about another server.
+trait WithoutPgVariables {
+    fn without_pg_variables(&mut self) -> &mut Self;
+}
+
+impl WithoutPgVariables for Command {
+    fn without_pg_variables(&mut self) -> &mut Command {
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PG") {
+                self.env_remove(name);
+            }
+        }
+        self
+    }
+}
