@@ -1,0 +1,184 @@
+//! What can be typed. Not for: what it means (that is `plan.rs`).
+
+use crate::{duration, exit};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::time::Duration;
+
+/// One lock for every lock file: run a command under a lock, see who holds one.
+#[derive(Debug, Parser)]
+#[command(name = "sneck", version, after_help = PLACES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const PLACES: &str = "\
+LOCK is a place:
+  PATH               flock(2) on the file; excludes flock(1), setlock, cargo, uv …
+  symlink:PATH       a symbolic link to the holder's pid, as Twisted makes it
+  postgres://HOST/NAME or postgres://USER@HOST:PORT/DATABASE/NAME
+                     an advisory lock of a PostgreSQL server";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a command while holding a lock
+    #[command(after_help = run_help())]
+    Run(RunArgs),
+    /// Say who holds a lock, without touching it
+    #[command(after_help = status_help())]
+    Status(StatusArgs),
+}
+
+fn run_help() -> String {
+    format!(
+        "Examples:\n  \
+         sneck run backup.lock -- tar cf /backup/home.tar /home\n  \
+         sneck run -w 30 deploy.lock -- ./deploy   # give up after 30 seconds\n  \
+         sneck run -n cron.lock -- ./job           # or not at all, if it is held\n\n\
+         The lock is held until COMMAND has ended, even if sneck itself is killed, and under flock until the last process \
+         that inherited it has ended.\n\n{PLACES}\n\n{}",
+        exit::TABLE
+    )
+}
+
+fn status_help() -> String {
+    format!(
+        "Examples:\n  sneck status deploy.lock\n  sneck status --json *.lock | jq .\n\n{PLACES}\n\n{}",
+        exit::TABLE
+    )
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Hold it together with other shared holders
+    #[arg(short, long, conflicts_with = "exclusive")]
+    pub(crate) shared: bool,
+    /// Hold it alone (usual)
+    #[arg(short = 'x', short_alias = 'e', long)]
+    pub(crate) exclusive: bool,
+    /// Do not wait: if it is held, end with 75
+    #[arg(
+        short,
+        long = "nonblock",
+        visible_alias = "nb",
+        conflicts_with = "wait"
+    )]
+    pub(crate) nonblock: bool,
+    /// Wait at most this long: seconds (0.5), or with a unit (500ms, 10s, 5m, 2h, 1d). Usual: for ever
+    #[arg(short, long, visible_alias = "timeout", value_name = "DURATION", value_parser = wait, allow_hyphen_values = true)]
+    pub(crate) wait: Option<Duration>,
+    /// End with CODE instead of 75 if it is held
+    #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]
+    pub(crate) conflict_exit_code: u8,
+    /// Do not let COMMAND inherit the lock: it is freed when sneck ends, even if COMMAND still runs. Gives up the promise that no second command starts
+    /// before the first has ended. (flock, postgres; file protocols name COMMAND's pid either way)
+    #[arg(short = 'o', long)]
+    pub(crate) close: bool,
+    /// The protocol by which LOCK is locked; LOCK is then taken as it stands
+    #[arg(long, value_name = "P")]
+    pub(crate) protocol: Option<String>,
+    /// Which claims of others may be removed: never, dead (usual: holder proved gone), likely (its pid is a younger process's), or a
+    /// DURATION: any older one, WHOEVER HOLDS IT
+    #[arg(long, value_name = "POLICY", default_value = "dead", value_parser = stale)]
+    pub(crate) stale: StaleArg,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say each step
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// The place to lock
+    #[arg(value_name = "LOCK")]
+    pub(crate) lock: OsString,
+    /// The command to run, with its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true, action = ArgAction::Append)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The protocol by which each LOCK is locked; LOCK is then taken as it stands
+    #[arg(long, value_name = "P")]
+    pub(crate) protocol: Option<String>,
+    /// The places to look at
+    #[arg(value_name = "LOCK", required = true)]
+    pub(crate) locks: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StaleArg {
+    Never,
+    Dead,
+    Likely,
+    After(Duration),
+}
+
+fn wait(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|e| e.to_string())
+}
+
+fn stale(text: &str) -> Result<StaleArg, String> {
+    match text {
+        "never" => Ok(StaleArg::Never),
+        "dead" => Ok(StaleArg::Dead),
+        "likely" => Ok(StaleArg::Likely),
+        other => duration::parse(other)
+            .map(StaleArg::After)
+            .map_err(|e| format!("neither never, dead, likely nor a duration: {e}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run(words: &[&str]) -> RunArgs {
+        match Cli::try_parse_from(words).unwrap().verb {
+            Verb::Run(args) => args,
+            Verb::Status(_) => panic!("not run"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_lock_is_the_commands_own() {
+        for words in [
+            ["sneck", "run", "-n", "l", "--", "ls", "-n"],
+            ["sneck", "run", "-n", "l", "ls", "-n", "-w"],
+        ] {
+            let args = run(&words);
+            assert_eq!(args.lock, "l");
+            assert_eq!(args.command[..2], ["ls", "-n"]);
+        }
+    }
+
+    #[test]
+    fn letters_of_flock_mean_the_same() {
+        let args = run(&[
+            "sneck", "run", "-s", "-w", ".5", "-E", "9", "-o", "-v", "l", "true",
+        ]);
+        assert!(args.shared && args.close && args.verbose);
+        assert_eq!(args.wait, Some(Duration::from_millis(500)));
+        assert_eq!(args.conflict_exit_code, 9);
+        for bad in [
+            &["-s", "-x"][..],
+            &["-n", "-w", "1"],
+            &["-q", "-v"],
+            &["-w", "-1"],
+            &["-E", "256"],
+            &["--stale", "old"],
+        ] {
+            let words = [&["sneck", "run"], bad, &["l", "true"]].concat();
+            assert!(Cli::try_parse_from(&words).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `status`).
+//!
+//! Exit codes are all in `exit`; `sys` is the only unsafe and nearly the only cfg.
+
+mod args;
+mod duration;
+mod exit;
+mod plan;
+mod run;
+mod signals;
+mod status;
+mod sys;
+mod waiting;
+
+use args::{Cli, Verb};
+use clap::Parser;
+use exit::Exit;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors, and go to stdout.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let registry = plan::registry();
+    let exit = match cli.verb {
+        Verb::Run(args) => plan::Run::new(args, &registry).map(|plan| run::run(&plan, &registry)),
+        Verb::Status(args) => {
+            plan::Status::new(args, &registry).map(|plan| status::status(&plan, &registry))
+        }
+    };
+    exit.unwrap_or_else(|error| {
+        waiting::tell(&format!("sneck: {error}"));
+        run::of_error(&error)
+    })
+    .into()
+}

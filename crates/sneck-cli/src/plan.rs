@@ -1,0 +1,125 @@
+//! What was typed, as what is meant. Not for: doing it (`run.rs`, `status.rs`).
+
+use crate::args::{RunArgs, StaleArg, StatusArgs};
+use crate::exit::Exit;
+use crate::waiting::Verbosity;
+use sneck::{Error, ErrorKind, Mode, Place, Registry, Stale, Timeout};
+use std::ffi::{OsStr, OsString};
+
+/// A command to run under a lock.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) place: Place,
+    pub(crate) mode: Mode,
+    pub(crate) timeout: Timeout,
+    pub(crate) stale: Stale,
+    pub(crate) inherit: Inherit,
+    pub(crate) held: Exit,
+    pub(crate) verbosity: Verbosity,
+    pub(crate) program: OsString,
+    pub(crate) arguments: Vec<OsString>,
+}
+
+/// Whether the command inherits what holds the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inherit {
+    Yes,
+    No,
+}
+
+/// Locks to look at.
+#[derive(Debug)]
+pub(crate) struct Status {
+    pub(crate) locks: Vec<Place>,
+    pub(crate) form: Form,
+}
+
+/// For whom it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    People,
+    Json,
+}
+
+/// The protocols of this build.
+pub(crate) fn registry() -> Registry {
+    #[allow(unused_mut)] // without any server there is nothing to add
+    let mut registry = Registry::local();
+    #[cfg(feature = "postgres")]
+    sneck_postgres::register(&mut registry);
+    registry
+}
+
+impl Run {
+    pub(crate) fn new(args: RunArgs, registry: &Registry) -> Result<Run, Error> {
+        let place = place(registry, args.protocol.as_deref(), &args.lock)?;
+        let mut words = args.command.into_iter();
+        let program = words.next().unwrap_or_default();
+        Ok(Run {
+            place,
+            mode: if args.shared {
+                Mode::Shared
+            } else {
+                Mode::Exclusive
+            },
+            timeout: match (args.nonblock, args.wait) {
+                (true, _) => Timeout::Once,
+                (false, Some(wait)) => Timeout::from(wait),
+                (false, None) => Timeout::Forever,
+            },
+            stale: match args.stale {
+                StaleArg::Never => Stale::Never,
+                StaleArg::Dead => Stale::Dead,
+                StaleArg::Likely => Stale::Likely,
+                StaleArg::After(age) => Stale::After(age),
+            },
+            inherit: if args.close {
+                Inherit::No
+            } else {
+                Inherit::Yes
+            },
+            held: Exit::Held(args.conflict_exit_code),
+            verbosity: match (args.quiet, args.verbose) {
+                (true, _) => Verbosity::Quiet,
+                (_, true) => Verbosity::Verbose,
+                _ => Verbosity::Normal,
+            },
+            program,
+            arguments: words.collect(),
+        })
+    }
+}
+
+impl Status {
+    pub(crate) fn new(args: StatusArgs, registry: &Registry) -> Result<Status, Error> {
+        let read = |lock: &OsString| place(registry, args.protocol.as_deref(), lock);
+        let locks = args.locks.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Status {
+            locks,
+            form: if args.json { Form::Json } else { Form::People },
+        })
+    }
+}
+
+fn place(registry: &Registry, protocol: Option<&str>, lock: &OsStr) -> Result<Place, Error> {
+    let in_this_process_only =
+        |scheme: &str| scheme == "memory" && !registry.schemes().any(|known| known == "memory");
+    let written = lock
+        .to_str()
+        .and_then(|l| l.split_once(':'))
+        .map(|(scheme, _)| scheme);
+    if protocol.or(written).is_some_and(in_this_process_only) {
+        let what = "a lock of protocol memory excludes threads of one process: it cannot protect a command";
+        return Err(
+            Error::new(ErrorKind::Usage, "read the place", what).advise("name a file to lock")
+        );
+    }
+    let place = match protocol {
+        None => registry.place(lock)?,
+        Some(_) if lock.is_empty() => return registry.place(lock),
+        Some(scheme) => Place::file(scheme, lock),
+    };
+    // Ask now whether the protocol accepts it, before anything is started.
+    registry.protocol(&place)?;
+    Ok(place)
+}

@@ -1,0 +1,172 @@
+//! `sneck status`: who holds a lock, without touching it.
+
+use crate::exit::Exit;
+use crate::plan::{Form, Status};
+use crate::run::of_error;
+use serde::Serialize;
+use sneck::{Error, Holder, Lock, Place, Registry, Sighting, text};
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+/// Look at each, print what was seen; the exit code is the worst of them.
+pub(crate) fn status(plan: &Status, registry: &Registry) -> Exit {
+    let reports: Vec<Report> = plan
+        .locks
+        .iter()
+        .map(|place| Report::of(place, registry))
+        .collect();
+    let printed = match plan.form {
+        Form::People => people(&reports),
+        Form::Json => json(&reports),
+    };
+    // A reader that went away (`| head`) wants no more; anything else is an error.
+    if printed.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {
+        return Exit::Io;
+    }
+    reports
+        .iter()
+        .map(|r| r.exit)
+        .max_by_key(|exit| exit.code())
+        .unwrap_or(Exit::Ok)
+}
+
+fn people(reports: &[Report]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    reports
+        .iter()
+        .try_for_each(|report| writeln!(out, "{}: {}", report.lock, report.words))
+}
+
+fn json(reports: &[Report]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, reports)?;
+    writeln!(out)
+}
+
+/// One lock as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// The place, made safe for a terminal.
+    lock: String,
+    protocol: String,
+    state: State,
+    /// The same in words.
+    #[serde(rename = "text")]
+    words: String,
+    holders: Vec<Party>,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Free,
+    Held,
+    Stale,
+    Damaged,
+    Foreign,
+    Unknown,
+    Error,
+}
+
+/// One holder as `--json` shows it. What is not known is null. Strings are as foreign programs wrote them.
+#[derive(Debug, Serialize)]
+struct Party {
+    pid: Option<u32>,
+    host: Option<String>,
+    user: Option<String>,
+    command: Option<String>,
+    mode: Option<String>,
+    /// Since when it holds; UTC.
+    since: Option<String>,
+    /// Since when the process runs; UTC.
+    started: Option<String>,
+    /// Who says so.
+    source: String,
+}
+
+impl Report {
+    fn of(place: &Place, registry: &Registry) -> Report {
+        match Report::look(place, registry) {
+            Ok(report) => report,
+            Err(error) => {
+                let words = error.to_string();
+                // The error names the lock, as each line does.
+                let prefix = format!("{place}: ");
+                let words = words.strip_prefix(&prefix).unwrap_or(&words).to_owned();
+                Report::new(place, State::Error, words, &[], of_error(&error))
+            }
+        }
+    }
+
+    fn look(place: &Place, registry: &Registry) -> Result<Report, Error> {
+        let lock = Lock::builder().registry(registry).at(place)?;
+        let seen = lock.holder()?;
+        let verdict = lock.verdict(&seen);
+        let names = seen
+            .holders()
+            .iter()
+            .map(Holder::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        let (state, words, exit) = match &seen {
+            Sighting::Free => (State::Free, "free".to_owned(), Exit::Ok),
+            Sighting::Held { .. } => match verdict {
+                Some(verdict) if verdict.is_gone() => {
+                    let words = format!(
+                        "stale: claimed by {names}, {verdict}; whoever acquires it next removes this claim"
+                    );
+                    (State::Stale, words, Exit::StatusStale)
+                }
+                Some(verdict) if verdict != sneck::Verdict::Alive => (
+                    State::Held,
+                    format!("held by {names} ({verdict})"),
+                    Exit::StatusHeld,
+                ),
+                _ => (State::Held, format!("held by {names}"), Exit::StatusHeld),
+            },
+            Sighting::Damaged { what } => {
+                let words = format!("damaged: {what}; if no program uses it, remove it by hand");
+                (State::Damaged, words, Exit::StatusStale)
+            }
+            Sighting::Foreign { what } => {
+                let words = format!("this is {what}, not a lock of protocol {}", place.scheme());
+                (State::Foreign, words, Exit::NotALock)
+            }
+            // Never said to be free.
+            Sighting::Unknown { why } => {
+                (State::Unknown, format!("unknown: {why}"), Exit::StatusHeld)
+            }
+            _ => (State::Unknown, "unknown".to_owned(), Exit::StatusHeld),
+        };
+        Ok(Report::new(place, state, words, seen.holders(), exit))
+    }
+
+    fn new(place: &Place, state: State, words: String, holders: &[Holder], exit: Exit) -> Report {
+        Report {
+            lock: place.to_string(),
+            protocol: place.scheme().to_owned(),
+            state,
+            words,
+            holders: holders.iter().map(Party::of).collect(),
+            exit,
+        }
+    }
+}
+
+impl Party {
+    fn of(holder: &Holder) -> Party {
+        let time = |point: Option<SystemTime>| point.map(text::time);
+        Party {
+            pid: holder.pid,
+            host: holder.host.clone(),
+            user: holder.user.clone(),
+            command: holder.command.clone(),
+            mode: holder.mode.map(|m| m.to_string()),
+            since: time(holder.since),
+            started: time(holder.started),
+            source: holder.source.to_string(),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The seam on a platform that has none of its own yet: everything compiles, and what would need the platform answers
+//! [`Unsupported`](io::ErrorKind::Unsupported).
+//!
+//! For: keeping the rest of the command honest about what it asks of a platform. Not for: approximations. A command
+//! that could outlive its lock must not start at all.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::ops::RangeInclusive;
+use std::thread::{Builder, JoinHandle};
+
+use super::{Ended, LetGo};
+
+fn unsupported<T>() -> io::Result<T> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "running a command under a lock is not supported on this platform",
+    ))
+}
+
+/// A command that waits to be let go; here there is never one.
+#[derive(Debug)]
+pub(crate) enum HeldCommand {}
+
+impl HeldCommand {
+    pub(crate) fn fork(
+        _program: &OsStr,
+        _arguments: &[OsString],
+        _environment: &[(OsString, OsString)],
+    ) -> io::Result<Self> {
+        unsupported()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        match *self {}
+    }
+
+    pub(crate) fn let_go<Descriptor>(&mut self, _inherited: &[Descriptor]) -> io::Result<LetGo> {
+        match *self {}
+    }
+
+    pub(crate) fn wait(&self) -> io::Result<Ended> {
+        match *self {}
+    }
+
+    pub(crate) fn try_wait(&self) -> io::Result<Option<Ended>> {
+        match *self {}
+    }
+
+    pub(crate) fn signal(&self, _signal: i32) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+/// The numbers of the real-time signals: none.
+#[expect(clippy::reversed_empty_ranges, reason = "empty is what is meant")]
+pub(crate) fn real_time_signals() -> RangeInclusive<i32> {
+    1..=0
+}
+
+pub(crate) fn block(_signals: &[i32]) -> io::Result<()> {
+    unsupported()
+}
+
+pub(crate) fn unblock(_signals: &[i32]) -> io::Result<()> {
+    unsupported()
+}
+
+pub(crate) fn leads_session() -> bool {
+    false
+}
+
+pub(crate) fn stop_as_asked() -> io::Result<()> {
+    unsupported()
+}
+
+pub(crate) fn in_foreground() -> bool {
+    true
+}
+
+/// A thread; no signals are kept from it here.
+pub(crate) fn spawn_without_signals(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    Builder::new().name(name.to_owned()).spawn(work)
+}
