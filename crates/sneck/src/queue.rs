@@ -10,7 +10,7 @@ use crate::sys::fork::{PerProcess, generation};
 use crate::sys::{Nap, futex};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -38,15 +38,19 @@ struct Inside {
     claim: u64,
     mode: Mode,
     thread: ThreadId,
-    /// None while it is still trying.
-    holding: Option<Weak<Holding>>,
+    holding: Slot,
 }
+
+/// What a claim holds; empty while it is still trying. Shared between the line and the ticket, which fills it in without looking for the line
+/// again: that would lie on the way of a hand-over.
+type Slot = Arc<OnceLock<Weak<Holding>>>;
 
 #[derive(Debug)]
 struct Behind {
     claim: u64,
     mode: Mode,
     thread: ThreadId,
+    holding: Slot,
     seat: Arc<Seat>,
 }
 
@@ -75,7 +79,7 @@ impl Line {
                 claim: next.claim,
                 mode: next.mode,
                 thread: next.thread,
-                holding: None,
+                holding: next.holding,
             });
             next.seat.turn.store(1, Ordering::Release);
             futex::wake(&next.seat.turn);
@@ -90,6 +94,7 @@ pub(crate) struct Ticket {
     claim: u64,
     /// None: it was one's turn at once.
     seat: Option<Arc<Seat>>,
+    holding: Slot,
     generation: u32,
 }
 
@@ -98,6 +103,7 @@ impl Ticket {
     pub(crate) fn take(lock: Arc<str>, claim: &Claim) -> Ticket {
         let (id, mode, thread) = (claim.id(), claim.mode(), thread::current().id());
         let generation = generation();
+        let holding = Slot::default();
         let mut lines = lines();
         let line = lines.entry(lock.clone()).or_default();
         let seat = if line.behind.is_empty() && line.admits(mode) {
@@ -105,7 +111,7 @@ impl Ticket {
                 claim: id,
                 mode,
                 thread,
-                holding: None,
+                holding: holding.clone(),
             });
             None
         } else {
@@ -114,6 +120,7 @@ impl Ticket {
                 claim: id,
                 mode,
                 thread,
+                holding: holding.clone(),
                 seat: seat.clone(),
             });
             Some(seat)
@@ -123,6 +130,7 @@ impl Ticket {
             lock,
             claim: id,
             seat,
+            holding,
             generation,
         }
     }
@@ -143,11 +151,8 @@ impl Ticket {
 
     /// From now on this holding is what has the turn.
     pub(crate) fn hold(&self, holding: &Arc<Holding>) {
-        if let Some(line) = lines().get_mut(&self.lock) {
-            if let Some(inside) = line.inside.iter_mut().find(|i| i.claim == self.claim) {
-                inside.holding = Some(Arc::downgrade(holding));
-            }
-        }
+        // One claim becomes one holding: the slot was empty.
+        let _ = self.holding.set(Arc::downgrade(holding));
     }
 
     /// The holdings of this process that are in the way.
@@ -159,7 +164,7 @@ impl Ticket {
             .unwrap_or_default();
         inside
             .iter()
-            .filter_map(|i| i.holding.as_ref()?.upgrade())
+            .filter_map(|i| i.holding.get()?.upgrade())
             .collect()
     }
 
@@ -190,7 +195,7 @@ pub(crate) fn held_by_this_thread(lock: &str) -> Option<Arc<Holding>> {
     let own = thread::current().id();
     let lines = lines();
     let mut inside = lines.get(lock)?.inside.iter().filter(|i| i.thread == own);
-    inside.find_map(|i| i.holding.as_ref()?.upgrade())
+    inside.find_map(|i| i.holding.get()?.upgrade())
 }
 
 /// Whether this process holds the lock, through any handle and in any thread.
@@ -198,7 +203,7 @@ pub(crate) fn held_in_this_process(lock: &str) -> bool {
     lines().get(lock).is_some_and(|l| {
         l.inside
             .iter()
-            .any(|i| i.holding.as_ref().is_some_and(|h| h.strong_count() > 0))
+            .any(|i| i.holding.get().is_some_and(|h| h.strong_count() > 0))
     })
 }
 
