@@ -8,7 +8,7 @@
 
 use std::process::ExitCode;
 
-use crate::sys::{Ended, LetGo};
+use crate::sys::Ended;
 
 /// How the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,17 +101,6 @@ impl From<Ended> for Exit {
         match ended {
             Ended::Code(status) => Exit::Command(status),
             Ended::Signal(number) => Exit::Signal(number),
-        }
-    }
-}
-
-impl Exit {
-    /// The end that follows from a command that could not be started; None if there is one to wait for.
-    pub(crate) fn of_start(start: LetGo) -> Option<Self> {
-        match start {
-            LetGo::Started | LetGo::Died => None,
-            LetGo::NotFound(_) => Some(Exit::NotFound),
-            LetGo::CannotExecute(_) => Some(Exit::CannotExecute),
         }
     }
 }

@@ -5,6 +5,8 @@
 //! a thread of its own, to which no signal is delivered, does it all.
 //!
 //! What is shown was made safe for a terminal by whoever made the text; here it is only cut to the terminal's width.
+// A thread that only draws: no signal reaches it, and a suspended machine shows nobody anything.
+#![allow(clippy::disallowed_methods)]
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -39,7 +41,7 @@ pub(crate) fn tell(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Shows the line from one second after it was made until it is finished or dropped.
+/// Shows the line from one second after it was made until it is dropped.
 #[derive(Debug)]
 pub(crate) struct WaitingLine {
     /// None with `-q`.
@@ -109,12 +111,10 @@ impl WaitingLine {
             }
         }
     }
-
-    /// The wait is over: erases the live line. When this returns stderr is free for others.
-    pub(crate) fn finish(self) {}
 }
 
 impl Drop for WaitingLine {
+    /// The wait is over: erases the live line. When this returns stderr is free for others.
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
             let mut shown = shared.shown();
@@ -293,7 +293,7 @@ mod tests {
             line.note("sneck: a note");
             std::thread::sleep(Duration::from_millis(1200));
         }
-        line.finish();
+        drop(line);
         tell("end of wait");
     }
 

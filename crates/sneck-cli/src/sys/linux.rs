@@ -63,6 +63,7 @@ struct Original {
 static ORIGINAL: OnceLock<Original> = OnceLock::new();
 
 /// Rust's runtime ignores SIGPIPE before `main`, so this is read when the program is loaded.
+// SAFETY: .init_array holds pointers to functions of the C ABI without arguments that they need; this is one.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static READ_AT_LOAD: extern "C" fn() = read_at_load;

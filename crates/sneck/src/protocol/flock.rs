@@ -370,7 +370,7 @@ impl Held for Holding {
         self.file
             .iter()
             .filter(|f| f.is_ours())
-            .map(|f| file::borrow(&**f))
+            .map(|f| file::borrow(f))
             .collect()
     }
 

@@ -261,12 +261,13 @@ mod tests {
     fn a_signal_that_somebody_else_handles_is_left_to_them() {
         extern "C" fn theirs(_: libc::c_int) {}
         let signal_number = libc::SIGRTMIN() + 3;
+        // SAFETY: sigaction is a plain C struct for which all zeroes is a value.
         let mut action_of_theirs: libc::sigaction = unsafe { zeroed() };
         action_of_theirs.sa_sigaction = theirs as *const () as libc::sighandler_t;
-        assert_eq!(
-            unsafe { libc::sigaction(signal_number, &raw const action_of_theirs, ptr::null_mut()) },
-            0
-        );
+        // SAFETY: a valid action whose handler does nothing, for a signal that no other test uses.
+        let taken =
+            unsafe { libc::sigaction(signal_number, &raw const action_of_theirs, ptr::null_mut()) };
+        assert_eq!(taken, 0);
         assert!(action(signal_number) == Action::Theirs);
         assert_ne!(signal(), Some(signal_number));
     }

@@ -1,4 +1,5 @@
 //! Lock files and directory entries. Every open is close-on-exec and follows no symbolic link at the last name.
+#![allow(clippy::disallowed_methods)] // the one place for flock(2)
 
 use crate::Mode;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
