@@ -2,6 +2,9 @@
 //!
 //! Exit codes are all in `exit`; `sys` is the only unsafe and nearly the only cfg.
 
+// Tests may sleep, and write what they like.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+
 mod args;
 mod duration;
 mod exit;

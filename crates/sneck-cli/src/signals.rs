@@ -152,6 +152,11 @@ fn pass_on(signal: i32, command: &HeldCommand) {
 
 #[cfg(all(test, not(sneck_unsupported)))]
 mod tests {
+    #![allow(
+        clippy::disallowed_methods,
+        reason = "a test may sleep, and look at a lock, as it likes"
+    )]
+
     use std::ffi::OsString;
     use std::fs::{self, File};
     use std::io::{BufRead, BufReader, Read, Write};

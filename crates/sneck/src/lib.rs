@@ -46,6 +46,9 @@
 //! - A thread that acquires what it holds gets an error, not a deadlock: [`Reentry`].
 //! - A lock says who may go in now. It cannot stop somebody who believes to be in still: for that, check a fencing token at the resource.
 
+// Tests may sleep, and write what they like.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+
 mod acquire;
 mod claim;
 mod drive;

@@ -578,6 +578,11 @@ pub(crate) fn spawn_without_signals(
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::disallowed_methods,
+        reason = "a test may sleep, and look at a lock, as it likes"
+    )]
+
     use std::fs::{self, File};
     use std::io::Write;
     use std::os::fd::AsFd;

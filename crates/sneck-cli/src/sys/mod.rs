@@ -42,6 +42,8 @@ pub(crate) enum LetGo {
 /// Shared by the tests of this folder and of its neighbours: jobs that run in a process of their own.
 #[cfg(test)]
 pub(crate) mod testing {
+    #![allow(clippy::disallowed_methods, reason = "a test may sleep as it likes")]
+
     use std::path::Path;
     use std::process::Command;
     use std::sync::{Mutex, MutexGuard, PoisonError};
