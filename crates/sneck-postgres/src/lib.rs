@@ -4,6 +4,8 @@
 //! connection to the server, spoken without an async runtime and without ever waiting longer
 //! than it was told to. An advisory lock belongs to its connection: as long as the connection
 //! stands, the lock is held, and when it ends, the server frees the lock.
+//!
+//! Not for: anything else that PostgreSQL can do; this is no database driver. No lease, no TLS.
 
 pub mod config;
 mod protocol;

@@ -67,15 +67,6 @@ impl Stream {
         }
     }
 
-    /// The other end of a TCP connection.
-    pub(crate) fn tcp_peer(&self) -> Option<io::Result<SocketAddr>> {
-        match self {
-            Stream::Tcp(stream) => Some(stream.peer_addr()),
-            #[cfg(unix)]
-            Stream::Unix(_) => None,
-        }
-    }
-
     /// Reads what comes within `timeout`, which must not be zero.
     pub(crate) fn read_within(&self, buf: &mut [u8], timeout: Duration) -> io::Result<usize> {
         match self {
@@ -266,7 +257,7 @@ mod descriptors {
 
     /// The server says something.
     pub(crate) fn wake(session: &Session) -> io::Result<Option<Wake>> {
-        Ok(Some(Wake::Ready(session.dup()?.into())))
+        Ok(Some(Wake::Ready(session.stream().dup()?.into())))
     }
 
     /// What keeps the session, and with it the lock, alive in another process.

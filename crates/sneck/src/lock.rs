@@ -305,9 +305,13 @@ impl Lock {
     }
 
     fn identity(&self) -> Arc<str> {
-        self.identity
-            .get_or_init(|| self.protocol.identity().into())
-            .clone()
+        if let Some(known) = self.identity.get() {
+            return known.clone();
+        }
+        // Not `get_or_init`: a child forked while another thread asks the file system in it would wait for that thread for ever.
+        let found: Arc<str> = self.protocol.identity().into();
+        let _ = self.identity.set(found.clone());
+        found
     }
 }
 

@@ -73,20 +73,19 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// A password in a server's address is never shown.
+    /// A password in a server's address is never shown, even if the address is written without its slashes.
     fn shown_rest(&self) -> String {
         let rest = self.rest.to_string_lossy();
-        let Some(address) = rest.strip_prefix("//") else {
-            return rest.into_owned();
-        };
+        let address = rest.strip_prefix("//").unwrap_or(&rest);
         let end = address.find('/').unwrap_or(address.len());
         let (authority, path) = address.split_at(end);
-        match authority.rsplit_once('@') {
-            Some((login, host)) => match login.split_once(':') {
-                Some((user, _)) => format!("//{user}:***@{host}{path}"),
-                None => rest.into_owned(),
-            },
-            None => rest.into_owned(),
+        let login = authority.rsplit_once('@');
+        match login.and_then(|(login, host)| Some((login.split_once(':')?.0, host))) {
+            Some((user, host)) if self.scheme != DEFAULT_SCHEME => {
+                let slashes = &rest[..rest.len() - address.len()];
+                format!("{slashes}{user}:***@{host}{path}")
+            }
+            _ => rest.into_owned(),
         }
     }
 }
@@ -233,6 +232,8 @@ mod tests {
         registry.register("db", |place| {
             Err(Error::new(ErrorKind::Usage, "test", "never made").at(place))
         });
+        let place = registry.place("db:ada:secret@host/x").unwrap();
+        assert_eq!(place.to_string(), "db:ada:***@host/x");
         let place = registry.place("db://ada:secret@host/x").unwrap();
         assert_eq!(place.to_string(), "db://ada:***@host/x");
         assert!(

@@ -23,7 +23,7 @@ use crate::text;
 use crate::wait::{self, Ended};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Whether a holder writes its number into the lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,7 +43,6 @@ const REPLACED: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Flock {
     target: Arc<Target>,
-    identity: OnceLock<String>,
 }
 
 /// What is to be locked, shared by the protocol, its claimants and holdings.
@@ -63,7 +62,6 @@ impl Flock {
                 path,
                 record,
             }),
-            identity: OnceLock::new(),
         })
     }
 }
@@ -74,9 +72,7 @@ impl Protocol for Flock {
     }
 
     fn identity(&self) -> String {
-        self.identity
-            .get_or_init(|| super::file_identity("flock", &self.target.path))
-            .clone()
+        super::file_identity("flock", &self.target.path)
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -27,7 +27,7 @@ use crate::wait;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a link that changes under our eyes is read again before a pause.
@@ -38,7 +38,6 @@ const BREAKER_PATIENCE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Symlink {
     target: Arc<Target>,
-    identity: OnceLock<String>,
 }
 
 #[derive(Debug)]
@@ -61,7 +60,6 @@ impl Symlink {
                 folder,
                 name,
             }),
-            identity: OnceLock::new(),
         })
     }
 }
@@ -207,9 +205,7 @@ impl Protocol for Symlink {
     }
 
     fn identity(&self) -> String {
-        self.identity
-            .get_or_init(|| super::file_identity("symlink", &self.target.path))
-            .clone()
+        super::file_identity("symlink", &self.target.path)
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -12,11 +12,10 @@ use rustix::fd::{AsFd, AsRawFd, RawFd};
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
-static WATCH: Once = Once::new();
+static WATCHED: AtomicBool = AtomicBool::new(false);
 
 const CHUNK: usize = 1024;
 /// One flag a descriptor number: set means "close me in a forked child".
@@ -27,11 +26,14 @@ static CHUNKS: [AtomicPtr<Chunk>; CHUNK] = [const { AtomicPtr::new(ptr::null_mut
 
 /// How many forks lie between this process and the one that loaded the library.
 pub(crate) fn generation() -> u32 {
-    WATCH.call_once(|| {
+    // No Once: a child forked while another thread is in it would wait for that thread for ever. Two threads may both come here: the
+    // handler then runs twice in a child, which counts two forks and closes nothing twice.
+    if !WATCHED.load(Ordering::Acquire) {
         // SAFETY: `in_child` has the C ABI, never unwinds and lives as long as the program; it calls close(2) and touches atomics
         // only, which is allowed in the forked child of a multi-threaded process.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+        WATCHED.store(true, Ordering::Release);
+    }
     GENERATION.load(Ordering::Acquire)
 }
 

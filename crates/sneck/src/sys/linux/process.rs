@@ -8,7 +8,6 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use rustix::time::Timespec;
 use std::ffi::CStr;
 use std::fs;
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 fn number(pid: u32) -> Option<Pid> {
@@ -122,9 +121,7 @@ fn user_name(uid: u32) -> Option<String> {
 
 /// Whether this process sees every process of the machine.
 pub(crate) fn sees_all_pids() -> bool {
-    static SEES: OnceLock<bool> = OnceLock::new();
-    // PROC_PID_INIT_INO in include/linux/proc_ns.h: the first pid namespace has this number since Linux 3.8.
-    *SEES.get_or_init(|| {
-        fs::read_link("/proc/self/ns/pid").is_ok_and(|l| l.as_os_str() == "pid:[4026531836]")
-    })
+    // PROC_PID_INIT_INO in include/linux/proc_ns.h: the first pid namespace has this number since Linux 3.8. Not kept: a forked child can live
+    // in another namespace.
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|l| l.as_os_str() == "pid:[4026531836]")
 }

@@ -8,9 +8,13 @@
 //! left out is taken from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`, then from
 //! the defaults `localhost`, `5432`, the login name, and a database named like the user.
 //!
-//! This file does not connect anywhere and does not check that the host exists. It knows
-//! nothing of libpq's service files, of `~/.pgpass`, or of lists of several hosts: a lock lives
-//! on one server, and a list would let two parties lock two different ones.
+//! `url.rs` reads the text; this file fills in what it leaves out.
+//!
+//! Nothing here connects anywhere or checks that the host exists. It knows nothing of libpq's
+//! service files, of `~/.pgpass`, or of lists of several hosts: a lock lives on one server, and a
+//! list would let two parties lock two different ones.
+
+mod url;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -19,6 +23,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use self::url::{Authority, Encoded, Options, not_empty, port_number, seconds, split_path};
 use crate::sys;
 
 const DEFAULT_HOST: &str = "localhost";
@@ -75,14 +80,6 @@ impl Address {
         }
         Ok(Address::Tcp { host, port })
     }
-
-    /// The port, of either kind of address.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        match self {
-            Address::Tcp { port, .. } | Address::Unix { port, .. } => *port,
-        }
-    }
 }
 
 /// `host:port`, or the path of the socket file.
@@ -114,13 +111,12 @@ pub struct Config {
     password: Option<String>,
     database: String,
     name: String,
-    application_name: Option<String>,
     connect_timeout: Option<Duration>,
 }
 
 impl Config {
-    /// Parses what follows `postgres:`, with or without the two slashes; a whole place with its
-    /// scheme `postgres` or `postgresql` is understood as well.
+    /// Parses a whole place, its scheme `postgres` or `postgresql`, or what follows the scheme
+    /// and its colon.
     ///
     /// # Errors
     ///
@@ -139,11 +135,13 @@ impl Config {
         let rest = ["postgresql://", "postgres://", "//"]
             .iter()
             .find_map(|start| place.strip_prefix(start))
-            .unwrap_or(place);
+            .ok_or_else(|| {
+                ConfigError::new("a PostgreSQL place is written postgres://host/name")
+            })?;
         let (before_options, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = before_options
             .split_once('/')
-            .ok_or_else(|| ConfigError::new(NO_NAME))?;
+            .ok_or_else(|| ConfigError::new(url::NO_NAME))?;
 
         // The authority goes first: where a password holds an unescaped `/` or `?`, its errors
         // are the ones that say so.
@@ -151,60 +149,36 @@ impl Config {
         let (database, name) = split_path(path)?;
         let options = Options::parse(options)?;
 
-        let from_env = |name: &str| variable(env, name);
-        let ssl_mode = match options.ssl_mode {
-            Some(mode) => Some(mode),
-            None => from_env("PGSSLMODE")?,
+        let or_env = |given: Option<String>, name: &str| match given {
+            Some(given) => Ok(Some(given)),
+            None => variable(env, name),
         };
-        check_ssl_mode(ssl_mode.as_deref())?;
-
-        let host = match (authority.host, options.host) {
-            (Some(_), Some(_)) => {
-                return fail("the host is given twice: before the path and as the option host");
-            }
-            (Some(host), None) | (None, Some(host)) => host,
-            (None, None) => from_env("PGHOST")?.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+        check_ssl_mode(or_env(options.ssl_mode, "PGSSLMODE")?.as_deref())?;
+        if authority.host.is_some() && options.host.is_some() {
+            return fail("the host is given twice: before the path and as the option host");
+        }
+        let host = or_env(authority.host.or(options.host), "PGHOST")?
+            .unwrap_or_else(|| DEFAULT_HOST.to_owned());
+        let port = match (authority.port, variable(env, "PGPORT")?) {
+            (Some(port), _) => port,
+            (None, Some(text)) => port_number(&text, "PGPORT")?,
+            (None, None) => DEFAULT_PORT,
         };
-        let port = match authority.port {
-            Some(port) => port,
-            None => match from_env("PGPORT")? {
-                Some(text) => port_number(&text, "PGPORT")?,
-                None => DEFAULT_PORT,
-            },
-        };
-        let user = match authority.user {
+        let user = match or_env(authority.user, "PGUSER")? {
             Some(user) => user,
-            None => match from_env("PGUSER")? {
-                Some(user) => user,
-                None => login_name(&from_env)?,
-            },
+            None => login_name(env)?,
         };
-        let password = match authority.password {
-            Some(password) => Some(password),
-            None => from_env("PGPASSWORD")?,
-        };
-        let database = match database {
-            Some(database) => database,
-            None => from_env("PGDATABASE")?.unwrap_or_else(|| user.clone()),
-        };
-        let application_name = match options.application_name {
-            Some(name) => Some(name),
-            None => from_env("PGAPPNAME")?,
-        };
-        let connect_timeout = match options.connect_timeout {
-            Some(timeout) => Some(timeout),
-            None => match from_env("PGCONNECT_TIMEOUT")? {
-                Some(text) => Some(seconds(&text, "PGCONNECT_TIMEOUT")?),
-                None => None,
-            },
+        let connect_timeout = match (options.connect_timeout, variable(env, "PGCONNECT_TIMEOUT")?) {
+            (Some(timeout), _) => Some(timeout),
+            (None, Some(text)) => Some(seconds(&text, "PGCONNECT_TIMEOUT")?),
+            (None, None) => None,
         };
         Ok(Config {
             address: Address::new(host, port)?,
+            password: or_env(authority.password, "PGPASSWORD")?,
+            database: or_env(database, "PGDATABASE")?.unwrap_or_else(|| user.clone()),
             user,
-            password,
-            database,
             name,
-            application_name,
             connect_timeout,
         })
     }
@@ -243,19 +217,6 @@ impl Config {
         key(&self.name)
     }
 
-    /// What the session shall be called in `pg_stat_activity`, where the place or `PGAPPNAME`
-    /// says so.
-    #[must_use]
-    pub fn application_name(&self) -> Option<&str> {
-        self.application_name.as_deref()
-    }
-
-    /// Sets what the session shall be called in `pg_stat_activity`. The server cuts it to 63
-    /// bytes and replaces what is not printable ASCII.
-    pub fn set_application_name(&mut self, name: impl Into<String>) {
-        self.application_name = Some(name.into());
-    }
-
     /// The longest time to spend on connecting, where the place or `PGCONNECT_TIMEOUT` says so.
     #[must_use]
     pub fn connect_timeout(&self) -> Option<Duration> {
@@ -272,7 +233,6 @@ impl fmt::Debug for Config {
             .field("password", &self.password.as_ref().map(|_| "…"))
             .field("database", &self.database)
             .field("name", &self.name)
-            .field("application_name", &self.application_name)
             .field("connect_timeout", &self.connect_timeout)
             .finish()
     }
@@ -325,134 +285,6 @@ fn fail<T>(sentence: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::new(sentence))
 }
 
-const NO_NAME: &str = "the place names no lock: write postgres://host/name or \
-                       postgres://host/database/name";
-
-/// What stands between the two slashes and the path.
-#[derive(Default)]
-struct Authority {
-    user: Option<String>,
-    password: Option<String>,
-    host: Option<String>,
-    port: Option<u16>,
-}
-
-impl Authority {
-    fn parse(text: &str) -> Result<Authority, ConfigError> {
-        let mut authority = Authority::default();
-        // The last `@`: no host contains one, a carelessly written password may.
-        let host_and_port = match text.rsplit_once('@') {
-            None => text,
-            Some((login, rest)) => {
-                let (user, password) = match login.split_once(':') {
-                    Some((user, password)) => (user, Some(password)),
-                    None => (login, None),
-                };
-                authority.user = not_empty(decode(user, "user")?);
-                if let Some(password) = password {
-                    authority.password = not_empty(decode(password, "password")?);
-                }
-                rest
-            }
-        };
-        let (host, port) = match host_and_port.strip_prefix('[') {
-            Some(rest) => {
-                let (host, after) = rest.split_once(']').ok_or_else(|| {
-                    ConfigError::new("the bracket before the IPv6 address is not closed")
-                })?;
-                match (after, after.strip_prefix(':')) {
-                    ("", _) => (host, ""),
-                    (_, Some(port)) => (host, port),
-                    _ => return fail("after a bracketed IPv6 address only :port may follow"),
-                }
-            }
-            None => match host_and_port.split_once(':') {
-                Some((_, port)) if port.contains(':') => {
-                    return fail(
-                        "there is more than one colon before the path: an IPv6 address is \
-                         written in brackets, as in postgres://[::1]:5432/name, and a / or ? in \
-                         a password is written %2F or %3F",
-                    );
-                }
-                Some(parts) => parts,
-                None => (host_and_port, ""),
-            },
-        };
-        authority.host = not_empty(decode(host, "host")?);
-        if !port.is_empty() {
-            authority.port = Some(port_number(port, "the port in the place")?);
-        }
-        Ok(authority)
-    }
-}
-
-/// The database, if the path has one, and the name.
-fn split_path(path: &str) -> Result<(Option<String>, String), ConfigError> {
-    let segments: Vec<&str> = path.split('/').collect();
-    let (database, name) = match segments[..] {
-        [name] => (None, name),
-        [database, name] => (Some(database), name),
-        _ => {
-            return fail(
-                "the place has too many parts: it is host/name or host/database/name, and a \
-                 slash inside a part is written %2F",
-            );
-        }
-    };
-    let name = decode(name, "lock's name")?;
-    if name.is_empty() {
-        return fail(NO_NAME);
-    }
-    let database = match database {
-        None => None,
-        // Were it the default, an empty variable in a script would quietly mean another lock.
-        Some("") => return fail("the database between the two slashes is empty"),
-        Some(database) => Some(decode(database, "database")?),
-    };
-    Ok((database, name))
-}
-
-#[derive(Default)]
-struct Options {
-    host: Option<String>,
-    application_name: Option<String>,
-    connect_timeout: Option<Duration>,
-    ssl_mode: Option<String>,
-}
-
-impl Options {
-    fn parse(text: &str) -> Result<Options, ConfigError> {
-        let mut options = Options::default();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let option = decode(option, "name of an option")?;
-            let value = decode(value, "value of an option")?;
-            if value.is_empty() {
-                return fail(format!("the option {option} has no value"));
-            }
-            let again = match option.as_str() {
-                "host" => options.host.replace(value).is_some(),
-                "application_name" => options.application_name.replace(value).is_some(),
-                "sslmode" => options.ssl_mode.replace(value).is_some(),
-                "connect_timeout" => {
-                    let timeout = seconds(&value, "connect_timeout")?;
-                    options.connect_timeout.replace(timeout).is_some()
-                }
-                _ => {
-                    return fail(format!(
-                        "the option {option} is not known; there are application_name, \
-                         connect_timeout, host and sslmode"
-                    ));
-                }
-            };
-            if again {
-                return fail(format!("the option {option} is given twice"));
-            }
-        }
-        Ok(options)
-    }
-}
-
 /// Refuses to go on where encryption is asked for, since it could not be given.
 fn check_ssl_mode(mode: Option<&str>) -> Result<(), ConfigError> {
     match mode {
@@ -464,25 +296,6 @@ fn check_ssl_mode(mode: Option<&str>) -> Result<(), ConfigError> {
         Some(_) => {
             fail("sslmode is none of disable, allow, prefer, require, verify-ca, verify-full")
         }
-    }
-}
-
-fn port_number(text: &str, what: &str) -> Result<u16, ConfigError> {
-    match text.parse() {
-        // `parse` would take a sign.
-        Ok(port) if port != 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(port),
-        _ => fail(format!(
-            "{what} is not a number from 1 to 65535 (a / or ? in a password is written %2F or %3F)"
-        )),
-    }
-}
-
-fn seconds(text: &str, what: &str) -> Result<Duration, ConfigError> {
-    match text.parse::<u32>() {
-        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
-        _ => fail(format!(
-            "{what} is not a whole number of seconds, at least 1"
-        )),
     }
 }
 
@@ -502,67 +315,16 @@ fn variable(
 
 /// The operating system's name for the user, as libpq takes it; the environment only where the
 /// system does not know, since `LOGNAME` is often left over from before a `sudo`.
-fn login_name(
-    from_env: &dyn Fn(&str) -> Result<Option<String>, ConfigError>,
-) -> Result<String, ConfigError> {
+fn login_name(env: &dyn Fn(&str) -> Option<OsString>) -> Result<String, ConfigError> {
     if let Some(name) = sys::login_name() {
         return Ok(name);
     }
     for name in ["LOGNAME", "USER", "USERNAME"] {
-        if let Some(name) = from_env(name)? {
+        if let Some(name) = variable(env, name)? {
             return Ok(name);
         }
     }
     fail("no user is given and the login name is not known: write postgres://user@host/name")
-}
-
-fn not_empty(text: String) -> Option<String> {
-    Some(text).filter(|text| !text.is_empty())
-}
-
-/// Percent-decodes one part. A stray `%` is an error, as in libpq, and so is a NUL, which would
-/// end the string early in PostgreSQL's messages.
-fn decode(text: &str, what: &str) -> Result<String, ConfigError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
-        match (digit(), digit()) {
-            (Some(high), Some(low)) => bytes.push((high * 16 + low) as u8),
-            _ => {
-                return fail(format!(
-                    "a % in the {what} is not followed by two hexadecimal digits (a % itself is \
-                     written %25)"
-                ));
-            }
-        }
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) if text.contains('\0') => fail(format!("the {what} contains a NUL character")),
-        Ok(text) => Ok(text),
-        Err(_) => fail(format!("the {what}, percent-decoded, is not UTF-8")),
-    }
-}
-
-/// Percent-encodes a part so that [`decode`] gives it back.
-struct Encoded<'a>(&'a str);
-
-impl fmt::Display for Encoded<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    write!(f, "{}", char::from(byte))?;
-                }
-                _ => write!(f, "%{byte:02X}")?,
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -613,16 +375,20 @@ mod tests {
         assert_eq!(config.password(), Some("secret"));
         assert_eq!(config.database(), "work");
         assert_eq!(config.name(), "nightly");
-        assert_eq!(config.application_name(), None);
         assert_eq!(config.connect_timeout(), None);
     }
 
     #[test]
-    fn the_scheme_and_its_slashes_may_be_cut_off() {
+    fn the_scheme_may_be_cut_off_but_not_the_slashes() {
         let whole = parsed("postgres://ann@db/work/nightly");
         assert_eq!(parsed("postgresql://ann@db/work/nightly"), whole);
         assert_eq!(parsed("//ann@db/work/nightly"), whole);
-        assert_eq!(parsed("ann@db/work/nightly"), whole);
+        for place in ["", "ann@db/work/nightly", "postgres:ann@db/work/nightly"] {
+            assert!(
+                sentence(place).contains("postgres://host/name"),
+                "{place:?}"
+            );
+        }
     }
 
     #[test]
@@ -639,7 +405,6 @@ mod tests {
             ("PGUSER", "eve"),
             ("PGPASSWORD", "from-env"),
             ("PGDATABASE", "envdb"),
-            ("PGAPPNAME", "cron"),
             ("PGCONNECT_TIMEOUT", "4"),
         ];
         let config = parse("///nightly", &env).unwrap();
@@ -647,10 +412,9 @@ mod tests {
         assert_eq!(config.user(), "eve");
         assert_eq!(config.password(), Some("from-env"));
         assert_eq!(config.database(), "envdb");
-        assert_eq!(config.application_name(), Some("cron"));
         assert_eq!(config.connect_timeout(), Some(Duration::from_secs(4)));
 
-        let place = "//ann:pw@db:1/d/n?application_name=x&connect_timeout=9";
+        let place = "//ann:pw@db:1/d/n?connect_timeout=9";
         assert_eq!(parse(place, &env).unwrap(), parsed(place));
     }
 
@@ -681,15 +445,12 @@ mod tests {
 
     #[test]
     fn every_part_is_percent_decoded() {
-        let config = parsed(
-            "//a%40b:p%3Aw%2F%3F%25@h%2Dx/d%20b/jobs%2Fn%C3%A4chtlich?application_name=a%26b%3Dc",
-        );
+        let config = parsed("//a%40b:p%3Aw%2F%3F%25@h%2Dx/d%20b/jobs%2Fn%C3%A4chtlich");
         assert_eq!(config.user(), "a@b");
         assert_eq!(config.password(), Some("p:w/?%"));
         assert_eq!(config.address(), &tcp("h-x", 5432));
         assert_eq!(config.database(), "d b");
         assert_eq!(config.name(), "jobs/nächtlich");
-        assert_eq!(config.application_name(), Some("a&b=c"));
     }
 
     #[test]
@@ -747,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_place_without_a_name_is_refused() {
-        for place in ["", "//", "//db", "//db/", "//db/work/", "postgres://"] {
+        for place in ["//", "//db", "//db/", "//db/work/", "postgres://"] {
             assert!(sentence(place).contains("names no lock"), "{place:?}");
         }
         assert!(sentence("//db//n").contains("database"));
@@ -756,14 +517,13 @@ mod tests {
 
     #[test]
     fn options_are_read_and_unknown_ones_named() {
-        let config = parsed("//db/n?connect_timeout=3&application_name=cron&sslmode=prefer");
+        let config = parsed("//db/n?connect_timeout=3&sslmode=prefer");
         assert_eq!(config.connect_timeout(), Some(Duration::from_secs(3)));
-        assert_eq!(config.application_name(), Some("cron"));
         assert!(sentence("//db/n?conect_timeout=3").contains("conect_timeout"));
         assert!(sentence("//db/n?connect_timeout=0").contains("connect_timeout"));
         assert!(sentence("//db/n?connect_timeout=-1").contains("connect_timeout"));
-        assert!(sentence("//db/n?application_name=").contains("no value"));
-        assert!(sentence("//db/n?application_name").contains("no value"));
+        assert!(sentence("//db/n?host=").contains("no value"));
+        assert!(sentence("//db/n?host").contains("no value"));
         assert!(sentence("//db/n?connect_timeout=1&connect_timeout=2").contains("twice"));
         assert_eq!(parsed("//db/n?"), parsed("//db/n"));
     }

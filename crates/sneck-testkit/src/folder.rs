@@ -1,0 +1,54 @@
+//! A folder of a test's own, that other users can enter, and that is gone afterwards.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Gone when dropped, if it is ours.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _own: Option<tempfile::TempDir>,
+}
+
+impl Folder {
+    /// A fresh one, where temporary files go.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[expect(
+        clippy::new_without_default,
+        reason = "each one is another folder on disk"
+    )]
+    pub fn new() -> Folder {
+        let folder = tempfile::Builder::new()
+            .prefix("sneck-")
+            .tempdir()
+            .expect("a temporary folder can be made");
+        // Tests become other users.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
+            .expect("the mode of one's own folder can be changed");
+        Folder {
+            path: folder.path().to_owned(),
+            _own: Some(folder),
+        }
+    }
+
+    /// One that somebody else made, and removes.
+    pub fn of(path: impl Into<PathBuf>) -> Folder {
+        Folder {
+            path: path.into(),
+            _own: None,
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A name in it.
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path.join(name)
+    }
+}

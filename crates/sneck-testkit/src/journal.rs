@@ -1,0 +1,194 @@
+//! Who was inside when: written by all parties to one file, on one monotonic clock, and judged afterwards.
+//!
+//! Beside it lies a counter that everybody inside reads, and writes one higher: lost counts show an overlap that the times are
+//! too coarse for.
+
+use crate::sys;
+use sneck::{Guard, Mode};
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// The journal of one lock.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    counter: PathBuf,
+    file: File,
+}
+
+/// One stay inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stay {
+    who: String,
+    mode: String,
+    enter: u64,
+    /// None: it never left, or died inside.
+    leave: Option<u64>,
+}
+
+impl Journal {
+    /// Open it, or begin it.
+    ///
+    /// # Panics
+    /// If the file system does not let us.
+    pub fn open(path: &Path) -> Journal {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .expect("the journal can be opened");
+        Journal {
+            path: path.to_owned(),
+            counter: path.with_extension("counter"),
+            file,
+        }
+    }
+
+    fn write(&self, what: &str, mode: Mode) {
+        let line = format!("{} {what} {} {mode}\n", sys::own_name(), sys::now());
+        // One write of a file opened for appending: lines of several processes do not mix.
+        (&self.file)
+            .write_all(line.as_bytes())
+            .expect("the journal can be written");
+    }
+
+    /// We are inside.
+    pub fn enter(&self, mode: Mode) {
+        self.write("enter", mode);
+    }
+
+    /// We are about to leave.
+    pub fn leave(&self, mode: Mode) {
+        self.write("leave", mode);
+    }
+
+    /// Be inside for a moment: note it, and count. Releases.
+    ///
+    /// # Panics
+    /// If the release fails.
+    pub fn visit(&self, guard: Guard) {
+        let mode = guard.mode();
+        self.enter(mode);
+        if mode == Mode::Exclusive {
+            let count = self.count();
+            thread::yield_now();
+            fs::write(&self.counter, (count + 1).to_string()).expect("the counter can be written");
+        } else {
+            thread::yield_now();
+        }
+        self.leave(mode);
+        guard.release().expect("the lock is still held");
+    }
+
+    /// How many exclusive visits were counted.
+    pub fn count(&self) -> u64 {
+        fs::read_to_string(&self.counter)
+            .ok()
+            .and_then(|s| s.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Check that nobody was inside beside an exclusive party, and that all visits were counted. Returns how many there were.
+    ///
+    /// # Panics
+    /// If they overlapped.
+    #[track_caller]
+    pub fn check(&self) -> usize {
+        let text = fs::read_to_string(&self.path).expect("the journal can be read");
+        let stays = read(&text);
+        let overlaps = overlaps(&stays);
+        assert!(
+            overlaps.is_empty(),
+            "several were inside at once:\n{overlaps}"
+        );
+        let exclusive = stays.iter().filter(|s| s.mode == "exclusive").count();
+        assert_eq!(
+            self.count(),
+            exclusive as u64,
+            "visits that were counted, and visits that were noted"
+        );
+        stays.len()
+    }
+
+    /// The overlaps, one a line; nothing is asserted.
+    ///
+    /// # Panics
+    /// If the journal cannot be read.
+    pub fn overlaps(&self) -> String {
+        overlaps(&read(
+            &fs::read_to_string(&self.path).expect("the journal can be read"),
+        ))
+    }
+}
+
+fn read(text: &str) -> Vec<Stay> {
+    let mut stays: Vec<Stay> = Vec::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [who, what, at, mode] = words[..] else {
+            panic!("the journal has a damaged line: {line:?}");
+        };
+        let at: u64 = at.parse().expect("a time is a number");
+        if what == "enter" {
+            stays.push(Stay {
+                who: who.to_owned(),
+                mode: mode.to_owned(),
+                enter: at,
+                leave: None,
+            });
+        } else {
+            let stay = stays
+                .iter_mut()
+                .rev()
+                .find(|s| s.who == who && s.leave.is_none());
+            stay.expect("whoever leaves has entered").leave = Some(at);
+        }
+    }
+    stays.sort_by_key(|s| s.enter);
+    stays
+}
+
+/// A stay without an end is one of somebody who was killed inside: it ends when it began, for all that is known.
+fn overlaps(stays: &[Stay]) -> String {
+    let mut found = String::new();
+    for (index, first) in stays.iter().enumerate() {
+        let end = first.leave.unwrap_or(first.enter);
+        let later = stays[index + 1..].iter().take_while(|s| s.enter < end);
+        for second in later.filter(|s| s.mode == "exclusive" || first.mode == "exclusive") {
+            let _ = writeln!(
+                found,
+                "{} ({}) from {} to {end}, and {} ({}) from {}",
+                first.who, first.mode, first.enter, second.who, second.mode, second.enter
+            );
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlap_is_found_even_around_another_stay() {
+        let apart =
+            "a enter 1 exclusive\na leave 2 exclusive\nb enter 2 exclusive\nb leave 5 exclusive\n";
+        assert_eq!(overlaps(&read(apart)), "");
+        let inside =
+            "a enter 1 exclusive\nb enter 2 exclusive\nb leave 3 exclusive\na leave 9 exclusive\n";
+        assert_eq!(overlaps(&read(inside)).lines().count(), 1);
+        let late = "a enter 1 shared\nb enter 2 shared\nb leave 3 shared\nc enter 4 exclusive\na leave 9 shared\n";
+        assert_eq!(overlaps(&read(late)).lines().count(), 1);
+    }
+
+    #[test]
+    fn readers_may_overlap_and_the_killed_left_when_they_came() {
+        let readers = "a enter 1 shared\nb enter 2 shared\na leave 3 shared\nb leave 4 shared\n";
+        assert_eq!(overlaps(&read(readers)), "");
+        let killed = "a enter 1 exclusive\nb enter 2 exclusive\nb leave 3 exclusive\n";
+        assert_eq!(overlaps(&read(killed)), "");
+    }
+}

@@ -1,0 +1,259 @@
+//! Waits in a hostile process: every signal blocked, no timers, no inotify, handlers that interrupt. Timeouts still fire, locks still work, and the
+//! program's own signals are as they were.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the library's own rules: tests sleep as they like"
+)]
+
+use sneck::{ErrorKind, Event, Interrupt, Observer, Registry, Waiting};
+use sneck_testkit::child::Start;
+use sneck_testkit::{Blocked, Child, Setup, block, sys};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+sneck_testkit::entry!(Registry::local);
+
+/// Every way there is to wait for another process.
+const WAYS: [(&str, Waiting); 5] = [
+    ("flock", Waiting::Best),
+    ("flock", Waiting::Events),
+    ("flock", Waiting::Polling),
+    ("symlink", Waiting::Events),
+    ("symlink", Waiting::Polling),
+];
+
+fn setup((scheme, waiting): (&str, Waiting)) -> Setup {
+    let place = |folder: &std::path::Path| format!("{scheme}:{}/lock", folder.display());
+    Setup::new(Registry::local, place, waiting, CHILD_ENTRY)
+}
+
+/// A wait with a time ends, and one without is woken.
+#[track_caller]
+fn timeouts_fire_and_locks_work(setup: &Setup, child: &mut Child) {
+    let guard = setup.lock().try_acquire().expect("it is free");
+    child.tell("acquire it 60");
+    let refusal = child.hear("refused");
+    assert!(refusal.starts_with("TimedOut"), "{refusal}");
+    child.begin_to_wait();
+    thread::sleep(Duration::from_millis(20));
+    guard.release().expect("it is held");
+    child.hear("held");
+    assert!(setup.lock().try_acquire().is_err());
+    child.release();
+    drop(setup.lock().try_acquire().expect("it was released"));
+}
+
+fn times_said(child: &mut Child, word: &str) -> usize {
+    let said = child.said().iter();
+    said.filter(|l| l.split(' ').next() == Some(word)).count()
+}
+
+#[test]
+fn a_timeout_fires_although_the_parent_blocked_every_signal() {
+    for way in WAYS {
+        let setup = setup(way);
+        let mut child = Start::of(&setup).with_signals_blocked().child();
+        let before = child.ask("signals");
+        assert!(before.contains("SigBlk:ffff"), "{before}");
+        timeouts_fire_and_locks_work(&setup, &mut child);
+        assert_eq!(child.ask("signals"), before, "{way:?}");
+        assert_eq!(times_said(&mut child, "polling"), 0, "{way:?}");
+    }
+}
+
+#[test]
+fn without_timers_a_wait_with_a_time_polls_and_says_so_once() {
+    for way in WAYS {
+        let setup = setup(way);
+        let mut child = setup.child();
+        child.order("no-timers");
+        let guard = setup.lock().try_acquire().expect("it is free");
+        child.tell("acquire it 120");
+        let refusal = child.hear("refused");
+        assert!(refusal.starts_with("TimedOut"), "{refusal}");
+        let needs_timers = way == ("flock", Waiting::Best);
+        let told = times_said(&mut child, "polling");
+        assert_eq!(told, usize::from(needs_timers), "{way:?}");
+        drop(guard);
+        timeouts_fire_and_locks_work(&setup, &mut child);
+        // With a time, and it comes free before: the poll finds it.
+        let guard = setup.lock().try_acquire().expect("it is free");
+        child.tell("acquire it 600000");
+        child.hear("waiting");
+        drop(guard);
+        child.hear("held");
+    }
+}
+
+#[test]
+fn a_user_without_inotify_instances_polls_and_is_told_once() {
+    if !sys::is_root() {
+        // Taking all instances of this very user would harm other programs; the refusals by strace below do not.
+        eprintln!("left out: only root can become another user");
+        return;
+    }
+    // A user whom nobody else is.
+    let user = 1_000_000 + std::process::id() % 1_000_000;
+    for way in WAYS.map(|(scheme, _)| (scheme, Waiting::Events)) {
+        let setup = setup(way);
+        let everybody = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(setup.folder.path(), everybody).expect("our own folder");
+        let mut child = setup.child();
+        child.order(&format!("user {user}"));
+        assert_ne!(child.order("exhaust-inotify"), "0");
+        timeouts_fire_without_events(&setup, child);
+    }
+}
+
+#[test]
+fn where_inotify_is_refused_a_wait_polls_and_says_so_once() {
+    for error in ["EMFILE", "ENOSYS"] {
+        for scheme in ["flock", "symlink"] {
+            let setup = setup((scheme, Waiting::Events));
+            let inject = format!("inject=inotify_init1:error={error}");
+            let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
+            let started = std::panic::catch_unwind(|| Start::wrapped(&setup, &strace).child());
+            let child = started.expect("strace is here, or run scripts/test, which installs it");
+            timeouts_fire_without_events(&setup, child);
+        }
+    }
+}
+
+fn timeouts_fire_without_events(setup: &Setup, mut child: Child) {
+    let guard = setup.lock().try_acquire().expect("it is free");
+    child.tell("acquire it 120");
+    let refusal = child.hear("refused");
+    assert!(refusal.starts_with("TimedOut"), "{refusal}");
+    assert_eq!(times_said(&mut child, "polling"), 1, "{:?}", child.said());
+    drop(guard);
+    timeouts_fire_and_locks_work(setup, &mut child);
+}
+
+#[test]
+fn the_programs_mask_and_pending_signals_are_as_before_a_wait() {
+    for way in WAYS {
+        let setup = setup(way);
+        let mut child = setup.child();
+        child.order("handle-signal");
+        child.order("block-and-raise");
+        let before = child.ask("signals");
+        // SIGUSR1 is number 10.
+        assert!(before.contains("SigPnd:0000000000000200"), "{before}");
+        timeouts_fire_and_locks_work(&setup, &mut child);
+        let guard = setup.lock().try_acquire().expect("it is free");
+        for wait in [1, 2, 5, 10] {
+            child.tell(&format!("acquire it {wait}"));
+            child.hear("refused");
+        }
+        assert_eq!(child.ask("signals"), before, "{way:?}");
+        drop(guard);
+    }
+}
+
+/// Counts what it is told, and answers as it is set up to.
+#[derive(Default)]
+struct Asked {
+    waits: AtomicUsize,
+    interrupted: AtomicUsize,
+    thread: AtomicI32,
+    gives_up: bool,
+}
+
+struct Watching(Arc<Asked>);
+
+impl Observer for Watching {
+    fn notice(&self, event: &Event<'_>) {
+        if matches!(event, Event::Waiting { .. }) {
+            self.0.thread.store(sys::thread_number(), Ordering::SeqCst);
+            self.0.waits.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn interrupted(&self) -> Interrupt {
+        self.0.interrupted.fetch_add(1, Ordering::SeqCst);
+        if self.0.gives_up {
+            Interrupt::GiveUp
+        } else {
+            Interrupt::Resume
+        }
+    }
+}
+
+/// Begin to wait in another thread, and interrupt it until the observer is asked.
+fn interrupted_wait(setup: &Setup, gives_up: bool) -> Blocked<sneck::Result<sneck::Guard>> {
+    sys::handle_signal();
+    let asked = Arc::new(Asked {
+        gives_up,
+        ..Asked::default()
+    });
+    let lock = setup.lock_with(|b| b.observer(Watching(asked.clone())));
+    let waiter = block::start(move || lock.acquire());
+    block::until("it waits", || asked.waits.load(Ordering::SeqCst) > 0);
+    let thread = asked.thread.load(Ordering::SeqCst);
+    // Once it sleeps one signal is enough: none is lost.
+    let own = std::process::id();
+    block::until("it sleeps", || sys::sleeps(own, thread));
+    sys::signal_thread(thread);
+    let mut tries = 0;
+    block::until("the observer is asked", || {
+        tries += 1;
+        // Polling sleeps now and then only; a signal between two sleeps interrupts nothing.
+        let done = asked.interrupted.load(Ordering::SeqCst) > 0;
+        if !done
+            && tries % 5 == 0
+            && std::path::Path::new(&format!("/proc/self/task/{thread}")).exists()
+        {
+            sys::signal_thread(thread);
+        }
+        done
+    });
+    waiter
+}
+
+fn a_handler_interrupts(setup: &Setup, mut release: impl FnMut(), mut acquire: impl FnMut()) {
+    acquire();
+    let error = interrupted_wait(setup, true)
+        .wait()
+        .expect_err("it gave up");
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+    let path = setup.lock().place().to_string();
+    assert!(error.to_string().contains(&path), "{error}");
+    let waiter = interrupted_wait(setup, false);
+    waiter.still();
+    release();
+    drop(waiter.wait().expect("it waited on, and the lock came free"));
+    // Whoever gave up left nothing behind.
+    drop(setup.lock().try_acquire().expect("it is free"));
+}
+
+#[test]
+fn a_signal_handler_interrupts_every_wait_for_another_process_and_the_observer_decides() {
+    for way in WAYS {
+        let setup = setup(way);
+        let child = std::cell::RefCell::new(setup.child());
+        a_handler_interrupts(
+            &setup,
+            || child.borrow_mut().release(),
+            || {
+                child.borrow_mut().acquire();
+            },
+        );
+    }
+}
+
+#[test]
+fn a_signal_handler_interrupts_a_wait_in_the_process_s_own_line() {
+    for way in WAYS {
+        let setup = setup(way);
+        let guard = std::cell::RefCell::new(None);
+        a_handler_interrupts(
+            &setup,
+            || drop(guard.borrow_mut().take()),
+            || *guard.borrow_mut() = Some(setup.lock().try_acquire().expect("it is free")),
+        );
+    }
+}
