@@ -115,13 +115,15 @@ apt_update_once() {
     [[ -z ${APT_UPDATED:-} ]] || return 0
     APT_UPDATED=yes
     [[ $EUID -eq 0 ]] || return 0
-    apt-get update -q
+    apt-get update -qq
 }
 
 # Installs packages and starts nothing: no service, no database cluster. Removes nothing either.
 apt_install() {
     command -v apt-get >/dev/null || die "missing, and no apt-get to install it: $*"
     [[ $EUID -eq 0 ]] || die "missing packages. As root: apt-get install --no-install-recommends $*"
+    # Lists that were never fetched, or name what is no longer there.
+    apt-get install --simulate "$@" >/dev/null 2>&1 || apt_update_once
     apt_install_now "$@" && return
     apt_update_once
     apt_install_now "$@" || die "apt-get could not install: $*"
@@ -140,9 +142,10 @@ apt_install_now() (
         mkdir -p "${cluster%/*}"
         echo 'create_main_cluster = false' >"$cluster"
     fi
-    DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 apt-get install -q -y \
+    printf 'installing: %s\n' "$*"
+    DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 apt-get install -qq \
         --no-install-recommends --no-remove -o Dpkg::Options::=--force-confold \
-        "$@" </dev/null
+        -o Dpkg::Use-Pty=0 "$@" </dev/null >/dev/null
 )
 
 # deb_versions PACKAGE: the versions that Debian offers, newest first.
@@ -180,7 +183,7 @@ need_rust() {
     fi
     export PATH
     # Debian packs the formatter and the linter apart; another toolchain has them or does without.
-    if [[ $(command -v cargo) == /usr/bin/cargo ]]; then
+    if [[ $(command -v cargo) -ef /usr/bin/cargo ]]; then
         suffix=''
         dpkg-query -W cargo-web >/dev/null 2>&1 && suffix=-web
         need_deb cargo-fmt "rustfmt$suffix"

@@ -5,12 +5,9 @@
 //! a thread of its own, to which no signal is delivered, does it all.
 //!
 //! What is shown was made safe for a terminal by whoever made the text; here it is only cut to the terminal's width.
+
 // A thread that only draws: no signal reaches it, and a suspended machine shows nobody anything.
 #![allow(clippy::disallowed_methods)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "its thread gets no signals, so none has to end its sleep, and the time it shows may leave a suspend out"
-)]
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
