@@ -13,7 +13,7 @@ use crate::stale::Stale;
 use crate::timeout::{Deadline, Moment, Timeout};
 use crate::wait::Waiting;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What happens when a thread acquires a lock that it holds already.
@@ -154,7 +154,7 @@ impl LockBuilder {
         self.at(&Place::file(scheme, path))
     }
 
-    /// The lock at this place. Nothing is opened yet.
+    /// The lock at this place. Its folder is looked at, nothing is opened yet.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`]: the protocol is unknown, the place makes no sense to it, or it has no records.
@@ -169,10 +169,12 @@ impl LockBuilder {
                 return Err(Error::new(ErrorKind::Usage, "read the settings", what).at(place));
             }
         };
+        // Now, and not at first use: a child forked while another thread finds it out would wait for that thread for ever.
+        let identity = protocol.identity().into();
         Ok(Lock {
             protocol,
             settings: Arc::new(self.settings),
-            identity: OnceLock::new(),
+            identity,
         })
     }
 }
@@ -197,8 +199,7 @@ impl LockBuilder {
 pub struct Lock {
     protocol: Arc<dyn Protocol>,
     settings: Arc<Settings>,
-    /// Looked up at first use: it asks the file system.
-    identity: OnceLock<Arc<str>>,
+    identity: Arc<str>,
 }
 
 impl Lock {
@@ -248,11 +249,10 @@ impl Lock {
     /// # Errors
     /// As [`Lock::acquire`].
     pub fn acquire_until(&self, deadline: impl Into<Deadline>) -> Result<Guard> {
-        let identity = self.identity();
         let machine = Acquisition::new(
             self.protocol.clone(),
             self.settings.clone(),
-            identity,
+            self.identity.clone(),
             deadline.into(),
         )?;
         drive::block::acquire(machine)
@@ -291,7 +291,7 @@ impl Lock {
 
     /// Whether this process holds it, through any handle and in any thread.
     pub fn is_held_in_this_process(&self) -> bool {
-        queue::held_in_this_process(&self.identity())
+        queue::held_in_this_process(&self.identity)
     }
 
     /// What the protocol can and cannot promise here.
@@ -302,16 +302,6 @@ impl Lock {
     /// Which lock.
     pub fn place(&self) -> &Place {
         self.protocol.place()
-    }
-
-    fn identity(&self) -> Arc<str> {
-        if let Some(known) = self.identity.get() {
-            return known.clone();
-        }
-        // Not `get_or_init`: a child forked while another thread asks the file system in it would wait for that thread for ever.
-        let found: Arc<str> = self.protocol.identity().into();
-        let _ = self.identity.set(found.clone());
-        found
     }
 }
 
