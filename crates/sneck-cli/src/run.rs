@@ -28,9 +28,11 @@ pub(crate) fn run(plan: &Run, registry: &Registry) -> Exit {
         Ok(relay) => relay,
         Err(error) => return failed("cannot take charge of signals", &error),
     };
-    let started = guard.carry(|holding| match plan.inherit {
-        Inherit::Yes => command.let_go(holding),
-        Inherit::No => command.let_go(&[]),
+    let started = guard.carry(|holding| {
+        command.let_go(match plan.inherit {
+            Inherit::Yes => holding,
+            Inherit::No => &holding[..0],
+        })
     });
     let end = match started {
         Err(error) => failed("cannot start the command", &error),

@@ -247,9 +247,11 @@ impl Child {
     /// If that is not possible.
     pub fn kill_without_reaping(&mut self) {
         self.process.kill().expect("one's own child can be killed");
-        let path = format!("/proc/{}/stat", self.process.id());
-        crate::block::until("the child is a zombie", || {
-            std::fs::read_to_string(&path).is_ok_and(|s| s.contains(") Z "))
+        let process = format!("/proc/{}", self.process.id());
+        crate::block::until("the child is a zombie, all its threads gone", || {
+            let stat = std::fs::read_to_string(format!("{process}/stat"));
+            let threads = std::fs::read_dir(format!("{process}/task"));
+            stat.is_ok_and(|s| s.contains(") Z ")) && threads.is_ok_and(|t| t.count() == 1)
         });
     }
 }

@@ -8,13 +8,13 @@
 //! # fn main() {}
 //! ```
 //!
-//! in a file below `tests/` makes one test of every function in [`conformance`], three times over: with the best way to wait, on events
+//! in a file below `tests/` makes one test of every function in [`mod@conformance`], three times over: with the best way to wait, on events
 //! alone, by polling alone. A place is a string and the registry a function, because child processes, which are this
 //! very test program run again, must open the same lock.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`conformance`] | what every protocol must keep |
+//! | [`mod@conformance`] | what every protocol must keep |
 //! | [`child`] | another process that acquires and releases as it is told |
 //! | [`block`] | checks that something blocks, and that what blocked ends |
 //! | [`journal`] | who was inside when, written by all parties, and whether they overlapped |
@@ -111,7 +111,7 @@ impl Setup {
     }
 }
 
-/// Makes a test of every function in [`conformance`], for each way of waiting, and the entry of the child processes.
+/// Makes a test of every function in [`mod@conformance`], for each way of waiting, and the entry of the child processes.
 ///
 /// `registry` is a `fn() -> Registry`; `place` gets a fresh folder (whose name no other test has) and says where the lock is.
 #[macro_export]

@@ -116,11 +116,38 @@ fn where_inotify_is_refused_a_wait_polls_and_says_so_once() {
             let setup = setup((scheme, Waiting::Events));
             let inject = format!("inject=inotify_init1:error={error}");
             let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
-            let started = std::panic::catch_unwind(|| Start::wrapped(&setup, &strace).child());
-            let child = started.expect("strace is here, or run scripts/test, which installs it");
+            let child = start_with_strace(&setup, &strace);
             timeouts_fire_without_events(&setup, child);
         }
     }
+}
+
+/// Between the try and the watch the holder may release and acquire again: then nothing was watched, and nothing looks different.
+#[test]
+fn a_watch_that_found_nothing_to_watch_is_set_again() {
+    for scheme in ["flock", "symlink"] {
+        let setup = setup((scheme, Waiting::Events));
+        let log = setup.folder.join("log").display().to_string();
+        let inject = "inject=inotify_add_watch:error=ENOENT:when=1";
+        let strace = ["strace", "-f", "-qq", "-o", &log, "-e", inject];
+        let mut child = start_with_strace(&setup, &strace);
+        let guard = setup.lock().try_acquire().expect("it is free");
+        child.begin_to_wait();
+        block::until("the watch is set again", || {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            let set = log
+                .lines()
+                .filter(|l| l.contains("inotify_add_watch(") && l.contains(") = "));
+            set.filter(|l| !l.contains("ENOENT")).count() > 0
+        });
+        drop(guard);
+        child.hear("held");
+    }
+}
+
+fn start_with_strace(setup: &Setup, strace: &[&str]) -> Child {
+    let started = std::panic::catch_unwind(|| Start::wrapped(setup, strace).child());
+    started.expect("strace is here, or run scripts/test, which installs it")
 }
 
 fn timeouts_fire_without_events(setup: &Setup, mut child: Child) {

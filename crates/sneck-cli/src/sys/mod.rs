@@ -19,6 +19,7 @@ pub(crate) use platform::{
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(sneck_unsupported, allow(dead_code))]
 pub(crate) enum Ended {
     /// It left with this status.
     Code(i32),
@@ -28,6 +29,7 @@ pub(crate) enum Ended {
 
 /// What became of a held command when it was let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(sneck_unsupported, allow(dead_code))]
 pub(crate) enum LetGo {
     /// The program runs.
     Started,

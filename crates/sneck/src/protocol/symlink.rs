@@ -28,6 +28,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How often a link that changes under our eyes is read again before a pause.
@@ -315,6 +316,7 @@ impl Contender for Seat {
                         look,
                         content,
                         released: false,
+                        lost: AtomicBool::new(false),
                     })));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -349,17 +351,22 @@ struct Holding {
     look: Look,
     content: OsString,
     released: bool,
+    /// Once lost, always lost. The file system gives the number of a removed link away again, and the next claim of this very process has the same
+    /// content: it looks like ours. But it is made only after the line in the process was told that ours is lost.
+    lost: AtomicBool,
 }
 
 impl Holding {
     /// Whether the link is still ours: same inode, our number. Not its times, which `touch -h` changes.
     fn is_there(&self) -> io::Result<bool> {
-        Ok(match self.target.see(&self.folder)? {
+        let ours = match self.target.see(&self.folder)? {
             Seen::Claim { look, content, .. } => {
                 look.inode == self.look.inode && content == self.content
             }
             _ => false,
-        })
+        };
+        let lost = self.lost.fetch_or(!ours, Ordering::AcqRel) || !ours;
+        Ok(!lost)
     }
 
     /// Compare and remove under the folder's lock, so that nobody forces our link away in between and has theirs removed by us.

@@ -17,6 +17,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// How long to sleep where a watch could not be set because nothing stood there.
+const MISSED: Duration = Duration::from_millis(1);
+
 /// Instances that nobody sleeps on just now.
 static IDLE: PerProcess<Mutex<Vec<Unshared<OwnedFd>>>> = PerProcess::new();
 
@@ -29,6 +32,8 @@ fn idle() -> &'static Mutex<Vec<Unshared<OwnedFd>>> {
 struct Watcher {
     instance: Option<Unshared<OwnedFd>>,
     watches: Vec<i32>,
+    /// Nothing stood there to be watched.
+    missed: bool,
 }
 
 impl Watcher {
@@ -41,6 +46,7 @@ impl Watcher {
         Some(Watcher {
             instance: Some(instance),
             watches: Vec::new(),
+            missed: false,
         })
     }
 
@@ -63,8 +69,11 @@ impl Watcher {
             | WatchFlags::CLOSE_NOWRITE
             | WatchFlags::ONLYDIR;
         let watch = match add_watch(&**instance, path, file) {
-            // Gone already: the try that follows arming finds out.
-            Err(Errno::NOENT) => return true,
+            // Gone already. The try that follows arming finds out, unless the same holder has put it there again by then.
+            Err(Errno::NOENT) => {
+                self.missed = true;
+                return true;
+            }
             Err(Errno::ACCESS) => path
                 .parent()
                 .map_or(Err(Errno::ACCESS), |p| add_watch(&**instance, p, folder)),
@@ -156,6 +165,8 @@ impl Armed {
     /// Sleep until a hint comes, at most so long.
     pub(crate) fn sleep(&mut self, longest: Duration) -> Nap {
         let longest = self.at.map_or(longest, |at| longest.min(at.until()));
+        let missed = self.watcher.as_ref().is_some_and(|w| w.missed);
+        let longest = if missed { longest.min(MISSED) } else { longest };
         let timeout = Timespec {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(longest.subsec_nanos()),
@@ -170,6 +181,8 @@ impl Armed {
             .chain(self.ready.iter().map(|r| &**r));
         let mut fds: Vec<PollFd<'_>> = sources.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
         let nap = match poll(&mut fds, Some(&timeout)) {
+            // Arm anew: there is no event to come.
+            Ok(0) if missed => Nap::Woken,
             Ok(0) => Nap::TimedOut,
             Err(Errno::INTR) => Nap::Interrupted,
             Ok(_) | Err(_) => Nap::Woken,
