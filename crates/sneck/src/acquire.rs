@@ -483,19 +483,9 @@ impl Acquisition {
     }
 
     fn judged(&self, seen: &Sighting) -> Option<Verdict> {
-        let Sighting::Held {
-            holders,
-            mark: Some(_),
-        } = seen
-        else {
-            return None;
-        };
-        let verdict = stale::judge(
-            holders.first()?,
-            self.protocol.ground(),
-            queue::held_in_this_process(&self.lock),
-        );
-        matches!(verdict, Verdict::Gone(_) | Verdict::Younger { .. }).then_some(verdict)
+        let held_here = queue::held_in_this_process(&self.lock);
+        stale::judge_sighting(seen, self.protocol.ground(), held_here)
+            .filter(|v| matches!(v, Verdict::Gone(_) | Verdict::Younger { .. }))
     }
 
     fn tell_waiting(&mut self, seen: &Sighting) {

@@ -274,19 +274,8 @@ impl Lock {
     /// # Errors
     /// As [`Lock::holder`].
     pub fn verdict(&self, seen: &Sighting) -> Option<crate::Verdict> {
-        let Sighting::Held {
-            holders,
-            mark: Some(_),
-        } = seen
-        else {
-            return None;
-        };
         let held_here = self.is_held_in_this_process();
-        Some(crate::stale::judge(
-            holders.first()?,
-            self.protocol.ground(),
-            held_here,
-        ))
+        crate::stale::judge_sighting(seen, self.protocol.ground(), held_here)
     }
 
     /// Whether this process holds it, through any handle and in any thread.

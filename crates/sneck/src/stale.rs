@@ -4,7 +4,7 @@
 //! known (another user's process hidden from us, another machine, another pid namespace, a number that makes no sense) counts as alive.
 
 use crate::holder::Holder;
-use crate::protocol::Ground;
+use crate::protocol::{Ground, Sighting};
 use crate::sys::{Presence, process};
 use crate::text;
 use std::fmt;
@@ -88,6 +88,21 @@ pub(crate) fn judge(holder: &Holder, ground: Ground, held_in_this_process: bool)
         Presence::MereThread => Verdict::Gone(Grounds::MereThread),
         Presence::Unknown => Verdict::Unknown("the kernel does not tell whether the process lives"),
         Presence::Alive => younger().unwrap_or(Verdict::Alive),
+    }
+}
+
+/// Judge what was seen at a place. None where the kernel or a server vouches for the holder.
+pub(crate) fn judge_sighting(
+    seen: &Sighting,
+    ground: Ground,
+    held_in_this_process: bool,
+) -> Option<Verdict> {
+    match seen {
+        Sighting::Held {
+            holders,
+            mark: Some(_),
+        } => Some(judge(holders.first()?, ground, held_in_this_process)),
+        _ => None,
     }
 }
 
