@@ -109,8 +109,10 @@ fn wait_for(pid: Pid) -> i32 {
     }
 }
 
-/// Sleep until nobody holds the other end of our standard input any more.
+/// Sleep until nobody holds the other end of our standard input any more, for as long as that takes.
 pub fn until_hangup() {
+    // SAFETY: alarm(2) has no preconditions. It takes back the one that `fork` set.
+    unsafe { libc::alarm(0) };
     let input = io::stdin();
     loop {
         let mut fds = [PollFd::new(&input, PollFlags::empty())];
@@ -284,6 +286,12 @@ pub fn exhaust_inotify() -> usize {
 pub fn signal_process(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     kill_process(pid.expect("a process number"), signal).expect("the process is there");
+}
+
+/// Whether the process is there, and no zombie.
+pub fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|s| !s.contains(") Z "))
 }
 
 /// Whether the process sleeps in the kernel, waiting for something.

@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 sneck_testkit::entry!(Registry::local);
@@ -85,7 +86,17 @@ fn what_is_no_regular_file_is_no_flock() {
     let (fifo, path) = setup("flock");
     let made = Command::new("mkfifo").arg(&path).status();
     assert!(made.expect("`mkfifo` is there").success());
+    // Whoever opens one end of it lets the other one go on.
+    let mut writer = Command::new("sh");
+    writer.args(["-c", ": >\"$1\"", "sh"]).arg(&path);
+    let mut writer = writer.spawn().expect("`sh` is there");
+    thread::sleep(Duration::from_millis(50));
     assert_eq!(is_refused(&fifo, &path, ErrorKind::Foreign), "a FIFO");
+    thread::sleep(Duration::from_millis(20));
+    let ended = writer.try_wait().expect("our own child");
+    assert!(ended.is_none(), "it was let go on");
+    writer.kill().expect("our own child");
+    writer.wait().expect("our own child");
 
     let (socket, path) = setup("flock");
     let _listener = UnixListener::bind(&path).expect("a socket");

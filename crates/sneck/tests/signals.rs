@@ -9,7 +9,7 @@
 use sneck::{ErrorKind, Event, Interrupt, Observer, Registry, Waiting};
 use sneck_testkit::child::Start;
 use sneck_testkit::{Blocked, Child, Setup, block, sys};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::thread;
@@ -38,7 +38,9 @@ fn timeouts_fire_and_locks_work(setup: &Setup, child: &mut Child) {
     child.tell("acquire it 60");
     let refusal = child.hear("refused");
     assert!(refusal.starts_with("TimedOut"), "{refusal}");
-    child.begin_to_wait();
+    // With an end far away, so that what ends a wait is there, and must go.
+    child.tell("acquire it 600000");
+    child.hear("waiting");
     thread::sleep(Duration::from_millis(20));
     guard.release().expect("it is held");
     child.hear("held");
@@ -145,6 +147,34 @@ fn a_watch_that_found_nothing_to_watch_is_set_again() {
     }
 }
 
+#[test]
+fn a_release_and_a_death_wake_by_an_event_and_not_by_the_clock() {
+    for (scheme, dies) in [("flock", false), ("symlink", false), ("symlink", true)] {
+        let setup = setup((scheme, Waiting::Events));
+        let log = setup.folder.join("log").display().to_string();
+        let strace = ["strace", "-f", "-qq", "-o", &log, "-e", "trace=poll,ppoll"];
+        let mut holder = setup.child();
+        holder.acquire();
+        let mut child = start_with_strace(&setup, &strace);
+        child.begin_to_wait();
+        // The net below the events grows to ten seconds: wait until it has, then any early end is an event's.
+        let polls = || std::fs::read_to_string(&log).unwrap_or_default();
+        let over = |l: &str| l.contains("tv_sec=1,") && l.contains("(Timeout)");
+        block::until("the sleep of a second is over", || {
+            polls().lines().any(over)
+        });
+        if dies {
+            holder.kill();
+        } else {
+            holder.release();
+        }
+        child.hear("held");
+        let polls = polls();
+        let early = |l: &str| l.contains("= 1 (") && l.contains("left {tv_sec=");
+        assert!(polls.lines().any(early), "{polls}");
+    }
+}
+
 fn start_with_strace(setup: &Setup, strace: &[&str]) -> Child {
     let started = std::panic::catch_unwind(|| Start::wrapped(setup, strace).child());
     started.expect("strace is here, or run scripts/test, which installs it")
@@ -157,6 +187,25 @@ fn timeouts_fire_without_events(setup: &Setup, mut child: Child) {
     assert!(refusal.starts_with("TimedOut"), "{refusal}");
     assert_eq!(times_said(&mut child, "polling"), 1, "{:?}", child.said());
     drop(guard);
+    if setup.place.starts_with("symlink") {
+        // Another holder, and another: each is to be watched anew, but that it cannot be is said once.
+        let path = setup.folder.join("lock");
+        let holders = [setup.child(), setup.child(), setup.child()];
+        let put = |holder: &Child, path| symlink(holder.pid().to_string(), path);
+        put(&holders[0], &path).expect("our own folder");
+        child.tell("acquire it forever");
+        let spare = setup.folder.join("spare");
+        for holder in &holders[1..] {
+            child.hear("waiting");
+            put(holder, &spare).expect("our own folder");
+            std::fs::rename(&spare, &path).expect("our own folder");
+        }
+        child.hear("waiting");
+        std::fs::remove_file(&path).expect("our own folder");
+        child.hear("held");
+        assert_eq!(times_said(&mut child, "polling"), 2, "{:?}", child.said());
+        child.release();
+    }
     timeouts_fire_and_locks_work(setup, &mut child);
 }
 

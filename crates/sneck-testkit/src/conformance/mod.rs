@@ -18,7 +18,7 @@ pub use process::*;
 
 use crate::block::{self, must_block};
 use crate::child::course;
-use crate::{Journal, PATIENCE, Setup};
+use crate::{Journal, PATIENCE, Setup, sys};
 use sneck::{
     Clean, ErrorKind, Event, Guard, Lock, Mode, Moment, Reentry, Sighting, Source, Standing,
     Timeout,

@@ -6,7 +6,8 @@ use super::*;
 /// The usual policy.
 pub fn a_thread_that_acquires_what_it_holds_is_refused(setup: &Setup) {
     let guard = taken(&setup.lock());
-    for timeout in [Timeout::Forever, Timeout::After(PATIENCE)] {
+    // The one with an end first: a library that waits after all fails here rather than never.
+    for timeout in [Timeout::After(PATIENCE), Timeout::Forever] {
         let error = setup.lock().acquire_until(timeout);
         let error = error.expect_err("this thread holds it");
         assert_eq!(error.kind(), ErrorKind::Reentrant, "{error}");
@@ -164,6 +165,15 @@ pub fn readers_enter_together_and_not_past_a_waiting_writer(setup: &Setup) {
     let writers = std::mem::take(&mut *locked(&inside));
     assert_eq!(writers[0].0, "writer");
     drop(writers);
+    late.wait();
+    // The same with a reader inside, and nothing but the writer's wait to hold the next one up.
+    let writer = start("writer", Mode::Exclusive);
+    let late = start("late reader", Mode::Shared);
+    late.still();
+    locked(&inside).clear();
+    writer.wait();
+    late.still();
+    locked(&inside).clear();
     late.wait();
     locked(&inside).clear();
     must_come_free(setup);
