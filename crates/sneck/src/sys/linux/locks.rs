@@ -5,22 +5,45 @@ use crate::Mode;
 use crate::sys::KernelLock;
 use rustix::fs::{major, minor};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+
+/// How often a list that came in several pieces is read before it is believed that a lock is not in it.
+const LOOKS: usize = 8;
+
+/// The kernel's list, and in how many pieces it came. A piece is as long as the buffer, at most a page, and whole in itself; a lock that ends between two
+/// of them shifts the rest, and one is missed. So no `read_to_string`, which begins with a few bytes.
+fn read_list() -> io::Result<(String, usize)> {
+    let mut list = fs::File::open("/proc/locks")?;
+    let (mut text, mut piece, mut pieces) = (String::new(), vec![0; 1 << 16], 0);
+    loop {
+        match list.read(&mut piece) {
+            Ok(0) => return Ok((text, pieces)),
+            Ok(length) => text.push_str(&String::from_utf8_lossy(&piece[..length])),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        pieces += 1;
+    }
+}
 
 /// The flocks that are held (not waited for) on a file. Only what this process may see: a pid namespace hides the rest.
 pub(crate) fn flocks_on(file: Inode) -> io::Result<Vec<KernelLock>> {
-    let text = fs::read_to_string("/proc/locks")?;
     let exact = format!(
         "{:02x}:{:02x}:{}",
         major(file.device),
         minor(file.device),
         file.number
     );
-    Ok(text
-        .lines()
-        .filter_map(|line| flock_line(line, &exact))
-        .collect())
+    for _ in 0..LOOKS {
+        let (text, pieces) = read_list()?;
+        let lines = text.lines().filter_map(|line| flock_line(line, &exact));
+        let found: Vec<KernelLock> = lines.collect();
+        if !found.is_empty() || pieces <= 1 {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// `1: FLOCK  ADVISORY  WRITE 2034 fd:00:13241 0 EOF`; a waiter has `->` after the number.
