@@ -37,7 +37,7 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg,
     send, sendmsg, socketpair,
 };
-use rustix::process::{Pid, WaitOptions, getpgrp, getpid, getsid, waitpid};
+use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 
 use super::{Ended, LetGo};
 
@@ -537,7 +537,10 @@ pub(crate) fn unblock(signals: &[i32]) -> io::Result<()> {
 
 /// Whether this process leads its session: then the kernel tells it, and only it, when the terminal hangs up.
 pub(crate) fn leads_session() -> bool {
-    getsid(None).is_ok_and(|leader| leader == getpid())
+    // Not rustix's getsid: it takes for granted that the number is above 0 (1.1). In a pid namespace whose session began outside it is 0.
+    // SAFETY: getsid takes a number and returns one.
+    let leader = unsafe { libc::getsid(0) };
+    leader == getpid().as_raw_nonzero().get()
 }
 
 /// Does what SIGTSTP does to a process that does not handle it: stops this one until SIGCONT, unless nobody could
@@ -561,7 +564,11 @@ pub(crate) fn stop_as_asked() -> io::Result<()> {
 
 /// Whether stderr is this session's terminal, and this process among those that may draw on it now.
 pub(crate) fn in_foreground() -> bool {
-    rustix::termios::tcgetpgrp(rustix::stdio::stderr()).is_ok_and(|group| group == getpgrp())
+    // As with getsid above: our group, too, is 0 when it is not of this pid namespace.
+    // SAFETY: getpgrp takes nothing, returns a number and cannot fail.
+    let ours = unsafe { libc::getpgrp() };
+    rustix::termios::tcgetpgrp(rustix::stdio::stderr())
+        .is_ok_and(|group| group.as_raw_nonzero().get() == ours)
 }
 
 /// A thread to which no signal is ever delivered: they belong to the thread that waits for them.
