@@ -126,7 +126,7 @@ impl Report {
                 ),
                 _ => (State::Held, format!("held by {names}"), Exit::StatusHeld),
             },
-            Sighting::Damaged { what } => {
+            Sighting::Damaged { what, .. } => {
                 let words = format!("damaged: {what}; if no program uses it, remove it by hand");
                 (State::Damaged, words, Exit::StatusStale)
             }

@@ -22,6 +22,7 @@
 //! The machine takes no time itself: it says what to do next ([`Step`]), and a driver (`drive/`) does it.
 
 use crate::Mode;
+use crate::breaking;
 use crate::claim::Claim;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{Guard, Holding};
@@ -29,11 +30,11 @@ use crate::holder::{Holder, Source};
 use crate::lock::{Reentry, Settings};
 use crate::observer::{Event, Interrupt};
 use crate::protocol::{
-    Attempt, Blocked, Busy, Contender, Ground, Held, Mark, Modes, Protocol, Removal, Sighting,
-    Stop, Wake,
+    Attempt, Blocked, Contender, Ground, Held, Modes, Protocol, Removable, Removal, Sighting, Stop,
+    Wake,
 };
 use crate::queue::{self, Ticket};
-use crate::stale::{self, Verdict};
+use crate::stale::{self, Stale, Verdict};
 use crate::sys::Nap;
 use crate::timeout::Deadline;
 use crate::wait::{self, Backoff, Trust, Waiting};
@@ -75,8 +76,16 @@ pub(crate) struct Acquisition {
     sleeper: Option<Sleeper>,
     broken: Vec<Holder>,
     /// Why a stale claim could not be removed.
-    obstacle: Option<&'static str>,
+    obstacle: Option<String>,
+    forced: Forced,
     told: Option<Vec<Holder>>,
+}
+
+/// Whether a claim was forced away under [`Stale::Force`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forced {
+    NotYet,
+    Once,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -141,6 +150,15 @@ impl Acquisition {
                 .at(protocol.place())
                 .advise("take it exclusively, or use `flock`"));
         }
+        if settings.stale == Stale::Force && protocol.capabilities().removal == Removable::No {
+            let what = format!(
+                "a lock of protocol {} cannot be taken by force",
+                protocol.place().scheme()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, "acquire", what)
+                .at(protocol.place())
+                .advise("it ends with its holder: end that process"));
+        }
         let claim = Arc::new(Claim::new(
             settings.mode,
             settings.party,
@@ -158,6 +176,7 @@ impl Acquisition {
             sleeper: None,
             broken: Vec::new(),
             obstacle: None,
+            forced: Forced::NotYet,
             told: None,
         })
     }
@@ -182,15 +201,17 @@ impl Acquisition {
             self.phase = Phase::Line;
         }
         let Some(ticket) = &self.ticket else {
-            return Err(Error::new(
-                ErrorKind::Io,
-                "acquire",
-                "the acquisition has ended already",
-            ));
+            return Err(ended());
         };
         if !ticket.has_turn() {
             ticket.pass_the_lost();
         }
+        if self.settings.stale == Stale::Force && self.forced == Forced::NotYet {
+            self.force_from_the_line()?;
+        }
+        let Some(ticket) = &self.ticket else {
+            return Err(ended());
+        };
         if ticket.has_turn() {
             self.phase = Phase::Try;
             return self.contend();
@@ -210,6 +231,19 @@ impl Acquisition {
         }
         self.tell_waiting(&seen);
         Ok(Step::Line(self.deadline.remaining(LOOK_AHEAD)))
+    }
+
+    /// The holder that is to be robbed is of this very process.
+    fn force_from_the_line(&mut self) -> Result<()> {
+        if self.ticket.as_ref().is_none_or(Ticket::has_turn) {
+            return Ok(());
+        }
+        let seen = self.protocol.inspect()?;
+        self.clear_the_way(&seen)?;
+        if let Some(ticket) = &self.ticket {
+            ticket.pass_the_lost();
+        }
+        Ok(())
     }
 
     /// The holders of this process that have the turn.
@@ -241,7 +275,7 @@ impl Acquisition {
                 Attempt::Held(held) => return Ok(Step::Held(self.held(held))),
                 Attempt::Busy(busy) => busy,
             };
-            if self.clear_the_way(&busy)? && changes < CHANGING {
+            if self.clear_the_way(&busy.seen)? && changes < CHANGING {
                 changes += 1;
                 continue;
             }
@@ -310,58 +344,51 @@ impl Acquisition {
     }
 
     /// Remove a stale claim, if it is one and the policy allows. True: try again.
-    fn clear_the_way(&mut self, busy: &Busy) -> Result<bool> {
+    fn clear_the_way(&mut self, seen: &Sighting) -> Result<bool> {
         self.obstacle = None;
-        let Sighting::Held {
-            holders,
-            mark: Some(mark),
-        } = &busy.seen
-        else {
-            return Ok(false);
-        };
-        let [holder] = holders.as_slice() else {
-            return Ok(false);
-        };
         let held_here = queue::held_in_this_process(&self.lock);
-        let verdict = stale::judge(holder, self.protocol.ground(), held_here);
-        if !self.settings.stale.allows(&verdict, holder.since) {
+        let Some(candidate) = breaking::candidate(&*self.protocol, seen, held_here) else {
+            return Ok(false);
+        };
+        let policy = match (self.settings.stale, self.forced) {
+            // Only the claim that was in the way is forced, not whoever gets in after it.
+            (Stale::Force, Forced::Once) => Stale::Dead,
+            (policy, _) => policy,
+        };
+        if !candidate.may_go(policy) {
             return Ok(false);
         }
-        self.remove(holder, mark, &verdict)
-    }
-
-    fn remove(&mut self, holder: &Holder, mark: &Mark, verdict: &Verdict) -> Result<bool> {
-        let place = self.protocol.place();
-        let removal = self.protocol.remove(mark)?;
-        self.notice(&Event::Breaking {
-            place,
-            holder,
-            mark,
-            verdict,
-            removal,
-        });
-        match removal {
+        let removal =
+            candidate.remove(&*self.protocol, policy, self.settings.observer.as_deref())?;
+        let stale = "its claim is stale, and";
+        self.obstacle = match removal {
             Removal::Removed => {
-                self.broken.push(holder.clone());
+                if policy == Stale::Force {
+                    self.forced = Forced::Once;
+                }
+                self.broken.push(candidate.holder);
                 return Ok(true);
             }
             Removal::Changed => return Ok(true),
             // Whoever breaks it is done in an instant, and unlocking a folder raises no event.
             Removal::BreakerBusy => {
-                self.obstacle = Some(
-                    "its claim is stale, and somebody else is removing it or keeps the folder locked",
-                );
                 self.sleeper().backoff = Backoff::early();
+                Some(format!(
+                    "{stale} somebody else is removing it or keeps the folder locked"
+                ))
             }
-            Removal::NotAllowed => {
-                self.obstacle = Some(
-                    "its claim is stale, but there is no right to remove it here; ask the owner of the folder",
-                );
+            Removal::Marked => {
+                self.sleeper().backoff = Backoff::early();
+                Some(
+                    "its number is a dead process's, but a living one keeps the claim locked"
+                        .into(),
+                )
             }
-            Removal::Unsupported => {
-                self.obstacle = Some("its claim is stale and cannot be removed from here")
-            }
-        }
+            Removal::NotAllowed => Some(format!(
+                "{stale} there is no right to remove it here; ask the owner of the folder"
+            )),
+            Removal::Unsupported => Some(format!("{stale} it cannot be removed from here")),
+        };
         Ok(false)
     }
 
@@ -460,21 +487,26 @@ impl Acquisition {
     }
 
     fn refused(&self, seen: &Sighting) -> Error {
-        if let Sighting::Damaged { what } = seen {
+        if let Sighting::Damaged { what, .. } = seen {
             return Error::new(
                 ErrorKind::Damaged,
                 "acquire",
                 format!("damaged claim: {what}"),
             )
-            .advise("if no program uses this lock, remove it by hand");
+            .advise("if no program uses this lock, remove it by hand or by force");
         }
         let error = match self.deadline {
             Deadline::Once => Error::new(ErrorKind::Busy, "acquire", "busy"),
             _ => Error::new(ErrorKind::TimedOut, "acquire", "timed out"),
         };
         let error = error.held_by(seen.holders().to_vec());
-        match (self.obstacle, self.judged(seen)) {
-            (Some(obstacle), _) => error.advise(obstacle),
+        if let Some(protocol) = seen.holders().iter().find_map(|h| h.protocol) {
+            return error.advise(format!(
+                "the claim that stands there is of protocol {protocol}: every party must use the same one"
+            ));
+        }
+        match (&self.obstacle, self.judged(seen)) {
+            (Some(obstacle), _) => error.advise(obstacle.as_str()),
             (None, Some(verdict)) => error.advise(format!(
                 "its claim looks stale ({verdict}), but the policy does not allow removing it"
             )),
@@ -504,4 +536,12 @@ impl Acquisition {
             observer.notice(event);
         }
     }
+}
+
+fn ended() -> Error {
+    Error::new(
+        ErrorKind::Io,
+        "acquire",
+        "the acquisition has ended already",
+    )
 }

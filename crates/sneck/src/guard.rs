@@ -4,10 +4,12 @@ use crate::claim::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
 use crate::place::Place;
-use crate::protocol::{Borrowed, Clean, Held, Standing};
+use crate::protocol::{Borrowed, Clean, Endures, Held, Standing};
 use crate::queue::Ticket;
 use crate::sys::fork::generation;
+use crate::tend;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What the guards of one acquisition share.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ enum End {
     Release,
     /// Only closed: what was inherited goes on holding.
     Bequeath,
+    /// Only closed: what is written down goes on holding.
+    Leave,
 }
 
 impl Holding {
@@ -66,8 +70,23 @@ impl Holding {
             state,
         });
         ticket.hold(&holding);
-        holding.state().ticket = Some(ticket);
+        let mut state = holding.state();
+        state.ticket = Some(ticket);
+        let first = state.held.tend();
+        drop(state);
+        if let Some(first) = first {
+            tend::tend(&holding, first);
+        }
         holding
+    }
+
+    /// Keep it fresh; when next. None: it has ended.
+    pub(crate) fn tend(&self) -> Option<Duration> {
+        let mut state = self.state();
+        if state.guards == 0 {
+            return None;
+        }
+        state.held.tend()
     }
 
     /// Only for the process that acquired: in a forked child the mutex may be held by a thread that is not there.
@@ -125,6 +144,10 @@ impl Holding {
         }
         let result = match how {
             End::Bequeath if !state.held.carry().is_empty() => {
+                state.held = Box::new(Nothing);
+                Ok(())
+            }
+            End::Leave if state.held.endures() == Endures::Yes => {
                 state.held = Box::new(Nothing);
                 Ok(())
             }
@@ -203,6 +226,30 @@ impl Guard {
     pub fn bequeath(mut self) -> Result<()> {
         self.open = false;
         self.holding.end(End::Bequeath)
+    }
+
+    /// Leave the claim where it is, in the name of its party ([`crate::LockBuilder::party`]): from now on it lasts until
+    /// [`crate::Lock::release_for`] removes it or the party's process ends. For scripts that take a lock with one command and release it with another.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where nothing is written down that could stay (`flock`, `fcntl`, servers): then the lock was released.
+    pub fn leave(mut self) -> Result<()> {
+        self.open = false;
+        if self.holding.is_copy() {
+            return Ok(());
+        }
+        let endures = self.holding.state().held.endures();
+        let ended = self.holding.end(End::Leave);
+        if endures == Endures::No {
+            let what = format!(
+                "a lock of protocol {} ends with the process that took it and cannot be left behind",
+                self.place().scheme()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, "leave", what)
+                .at(self.place())
+                .advise("run the work under it with `sneck run`, or use a file protocol such as `pidfile`"));
+        }
+        ended.map_err(|e| e.at(&self.holding.place))
     }
 
     /// Whether the lock is still held. Looks at the local file system or at the connection; never waits for a server.

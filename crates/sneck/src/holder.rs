@@ -3,7 +3,7 @@
 //! Not for: judging whether the holder is alive (that is `stale.rs`).
 
 use crate::claim::Mode;
-use crate::sys::{Presence, process};
+use crate::sys::{Namespace, Presence, process};
 use crate::text;
 use std::fmt;
 use std::time::SystemTime;
@@ -54,6 +54,36 @@ pub struct Holder {
     pub since: Option<SystemTime>,
     /// Since when the process runs, where since when it holds is not known.
     pub started: Option<SystemTime>,
+    /// The protocol whose claim it is, if that is not the protocol of the lock that was looked at.
+    pub protocol: Option<&'static str>,
+    /// What the record says to tell this process from others of its number.
+    pub birth: Birth,
+}
+
+/// Facts in a record that tell one bearer of a process number from the next. None: the record does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Birth {
+    /// When it started, in clock ticks since boot.
+    pub ticks: Option<u64>,
+    /// The boot id of the machine.
+    pub boot: Option<u128>,
+    /// The number of its pid namespace.
+    pub pid_namespace: Option<u64>,
+    /// The number of its time namespace, in which its ticks were counted.
+    pub time_namespace: Option<u64>,
+}
+
+impl Birth {
+    /// What is known of a process of this machine.
+    pub(crate) fn of(pid: u32) -> Birth {
+        Birth {
+            ticks: process::start_ticks(pid),
+            boot: process::boot_id(),
+            pid_namespace: process::namespace(Namespace::Pid),
+            time_namespace: process::namespace(Namespace::Time),
+        }
+    }
 }
 
 impl Holder {
@@ -68,6 +98,8 @@ impl Holder {
             command: None,
             since: None,
             started: None,
+            protocol: None,
+            birth: Birth::default(),
         }
     }
 
@@ -110,6 +142,9 @@ impl fmt::Display for Holder {
         }
         if let Some(host) = &self.host {
             write!(f, ", host {}", text::clean(host))?;
+        }
+        if let Some(protocol) = self.protocol {
+            write!(f, ", by protocol {protocol}")?;
         }
         if let Some(since) = self.since {
             write!(f, ", since {}", ago(since))?;

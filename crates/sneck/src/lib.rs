@@ -34,6 +34,11 @@
 //! | place | written down as | also spoken by | a crash leaves |
 //! |---|---|---|---|
 //! | `path` | flock(2) on the file | flock(1), setlock, locket, cargo, uv, filelock | a free lock |
+//! | `pidfile:path` | a file with the holder's pid | caterpillar, pylockfile, daemons | a stale file that the next one breaks |
+//! | `shlock:path` | the same, as shlock(1) made it | PEAK, INN, UUCP | the same |
+//! | `dotlock:path` | the lock file of mailboxes | dotlockfile, lockfile-create, mutt, procmail | the same, if it names its holder |
+//! | `labm8:path` | a file with pid and time | labm8 | the same |
+//! | `mkdir:path` | a directory | pylockfile, proper-lockfile, shell scripts | the same, if it names its holder |
 //! | `symlink:path` | a symbolic link to the holder's pid | Twisted | a stale link that the next one breaks |
 //! | `postgres://…` (crate `sneck-postgres`) | an advisory lock | `pg_advisory_lock` | a free lock |
 //!
@@ -50,6 +55,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod acquire;
+mod breaking;
 mod claim;
 mod drive;
 mod error;
@@ -63,14 +69,16 @@ pub mod protocol;
 mod queue;
 mod stale;
 mod sys;
+mod tend;
 pub mod text;
 mod timeout;
 mod wait;
 
+pub use breaking::Cleared;
 pub use claim::{Claim, Mode, Party};
 pub use error::{Error, ErrorKind, Result};
 pub use guard::Guard;
-pub use holder::{Holder, Source};
+pub use holder::{Birth, Holder, Source};
 pub use lock::{Lock, LockBuilder, Reentry};
 pub use observer::{Event, Interrupt, Observer};
 pub use place::{Place, Registry};

@@ -1,20 +1,26 @@
 //! The handle: [`Lock`], made by [`LockBuilder`].
 
 use crate::acquire::Acquisition;
+use crate::breaking::{self, Cleared};
 use crate::claim::{Mode, Party};
 use crate::drive;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guard;
 use crate::observer::Observer;
 use crate::place::{DEFAULT_SCHEME, Place, Registry};
-use crate::protocol::{Capabilities, Protocol, Record, Sighting, flock};
+use crate::protocol::{
+    Capabilities, Mark, Protocol, Record, Removable, Removal, Right, Sighting, flock,
+};
 use crate::queue;
 use crate::stale::Stale;
 use crate::timeout::{Deadline, Moment, Timeout};
-use crate::wait::Waiting;
+use crate::wait::{self, Backoff, Waiting};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How often a breaker that is at work in the same folder is waited for, briefly.
+const BREAKERS: u32 = 16;
 
 /// What happens when a thread acquires a lock that it holds already.
 ///
@@ -267,6 +273,140 @@ impl Lock {
         self.protocol
             .inspect()
             .map_err(|e| e.at(self.protocol.place()))
+    }
+
+    /// Remove the claim that stands there, if the policy ([`LockBuilder::stale`]) allows: by default one whose holder is proved gone. Takes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Foreign`]: no claim stands there, but something else, which was left alone. [`ErrorKind::Unsupported`]: this protocol has no claims
+    /// that could be removed, and somebody holds it. Otherwise as [`Lock::holder`]. That a claim was left alone is no error: see [`Cleared::Left`].
+    pub fn break_stale(&self) -> Result<Cleared> {
+        self.clear(self.settings.stale)
+    }
+
+    /// Remove the claim that stands there, **whoever holds it**. The robbed holder is told by [`Guard::standing`] and [`Guard::release`].
+    ///
+    /// # Errors
+    /// As [`Lock::break_stale`].
+    pub fn force_release(&self) -> Result<Cleared> {
+        self.clear(Stale::Force)
+    }
+
+    /// Remove the claim that was left in the name of this party ([`Guard::leave`]), and no other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`]: nothing stands there, or another's claim. [`ErrorKind::Busy`]: the claim belongs to a running program that keeps it locked.
+    /// Otherwise as [`Lock::break_stale`].
+    pub fn release_for(&self, party: Party) -> Result<()> {
+        let seen = self.removable()?;
+        let lost = |seen: &Sighting| {
+            let what = format!("process {} does not hold it", party.pid());
+            Err(Error::new(ErrorKind::Lost, "release", what)
+                .at(self.place())
+                .held_by(seen.holders().to_vec())
+                .advise("nothing was removed"))
+        };
+        let Sighting::Held {
+            holders,
+            mark: Some(mark),
+        } = &seen
+        else {
+            return lost(&seen);
+        };
+        if !matches!(holders.as_slice(), [holder] if holder.pid == Some(party.pid()) && holder.host.is_none())
+        {
+            return lost(&seen);
+        }
+        match self.remove(mark)? {
+            Removal::Removed => Ok(()),
+            Removal::Changed => lost(&seen),
+            Removal::NotAllowed => Err(Error::new(
+                ErrorKind::NoPermission,
+                "release",
+                "there is no right to remove the claim here",
+            )
+            .at(self.place())),
+            removal => Err(Error::new(ErrorKind::Busy, "release", removal.to_string())
+                .at(self.place())
+                .held_by(holders.clone())
+                .advise("the program that took it releases it")),
+        }
+    }
+
+    /// A breaker at work is done in an instant.
+    fn remove(&self, mark: &Mark) -> Result<Removal> {
+        let mut backoff = Backoff::early();
+        for _ in 0..BREAKERS {
+            match self.protocol.remove(mark, Right::Stale)? {
+                Removal::BreakerBusy => wait::pause(backoff.step()),
+                removal => return Ok(removal),
+            };
+        }
+        Ok(Removal::BreakerBusy)
+    }
+
+    /// What stands there, if it may be removed at all.
+    fn removable(&self) -> Result<Sighting> {
+        let seen = self.holder()?;
+        if let Sighting::Foreign { what } = &seen {
+            let what = format!(
+                "this is {what}, not a lock of protocol {}",
+                self.place().scheme()
+            );
+            return Err(Error::new(ErrorKind::Foreign, "look", what)
+                .at(self.place())
+                .advise("nothing was changed; name another file"));
+        }
+        if self.capabilities().removal == Removable::No && seen != Sighting::Free {
+            let scheme = self.place().scheme();
+            let what = format!("a lock of protocol {scheme} cannot be removed from outside");
+            return Err(Error::new(ErrorKind::Unsupported, "break", what)
+                .at(self.place())
+                .held_by(seen.holders().to_vec())
+                .advise("it ends with its holder: end that process"));
+        }
+        Ok(seen)
+    }
+
+    fn clear(&self, policy: Stale) -> Result<Cleared> {
+        let mut backoff = Backoff::early();
+        for tries in 0.. {
+            let seen = self.removable()?;
+            if seen == Sighting::Free {
+                return Ok(Cleared::Free);
+            }
+            let held_here = self.is_held_in_this_process();
+            let candidate = breaking::candidate(&*self.protocol, &seen, held_here);
+            let Some(candidate) = candidate.filter(|c| c.may_go(policy)) else {
+                let verdict = self.verdict(&seen);
+                return Ok(Cleared::Left {
+                    seen,
+                    verdict,
+                    removal: None,
+                });
+            };
+            let observer = self.settings.observer.as_deref();
+            match candidate.remove(&*self.protocol, policy, observer)? {
+                Removal::Removed => {
+                    return Ok(Cleared::Removed {
+                        holder: candidate.holder,
+                        verdict: candidate.verdict,
+                    });
+                }
+                Removal::Changed if tries < BREAKERS => {}
+                Removal::BreakerBusy if tries < BREAKERS => {
+                    wait::pause(backoff.step());
+                }
+                removal => {
+                    return Ok(Cleared::Left {
+                        seen,
+                        verdict: Some(candidate.verdict),
+                        removal: Some(removal),
+                    });
+                }
+            }
+        }
+        Ok(Cleared::Free)
     }
 
     /// What is known about whether the holder of a file claim lives. None where the kernel or a server vouches for the holder.

@@ -4,8 +4,8 @@
 //! known (another user's process hidden from us, another machine, another pid namespace, a number that makes no sense) counts as alive.
 
 use crate::holder::Holder;
-use crate::protocol::{Ground, Sighting};
-use crate::sys::{Presence, process};
+use crate::protocol::{Ground, Mark, Sighting};
+use crate::sys::{Namespace, Presence, locks, process};
 use crate::text;
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -23,6 +23,8 @@ pub enum Stale {
     Likely,
     /// Also those older than this, **whoever holds them**: force by age. It can rob the living.
     After(Duration),
+    /// The one that is in the way, **whoever holds it**, but no other that comes after it.
+    Force,
 }
 
 /// What is known of the holder of a claim.
@@ -31,6 +33,8 @@ pub enum Stale {
 pub enum Verdict {
     /// It lives, or nothing speaks against it.
     Alive,
+    /// It lives, whatever its number says: a process keeps the claim itself locked.
+    Marked,
     /// Proved gone.
     Gone(Grounds),
     /// The process that now bears the number started after the claim was made.
@@ -54,6 +58,8 @@ pub enum Grounds {
     Ended,
     /// The number names a thread, not a process.
     MereThread,
+    /// Another process, or another start of the machine, than the record names.
+    Replaced,
     /// It is our own number, we do not hold it, and we started after the claim was made.
     Predecessor,
 }
@@ -61,34 +67,71 @@ pub enum Grounds {
 /// A process must be this much younger than a claim: clocks are coarse, and claims are made while processes start.
 const CLEARLY_YOUNGER: Duration = Duration::from_secs(2);
 
-/// Judge the holder that a record names.
-pub(crate) fn judge(holder: &Holder, ground: Ground, held_in_this_process: bool) -> Verdict {
+/// Judge the holder that a claim names. `mark` is the claim itself.
+pub(crate) fn judge(
+    holder: &Holder,
+    mark: Option<&Mark>,
+    ground: Ground,
+    held_in_this_process: bool,
+) -> Verdict {
+    let verdict = judge_process(holder, ground, held_in_this_process);
+    let dead = matches!(verdict, Verdict::Gone(_) | Verdict::Younger { .. });
+    if dead && mark.is_some_and(|m| locks::is_flocked(m.inode)) {
+        return Verdict::Marked;
+    }
+    verdict
+}
+
+fn judge_process(holder: &Holder, ground: Ground, held_in_this_process: bool) -> Verdict {
     if holder.host.is_some() {
         return Verdict::Unknown("the claim is of another host");
     }
-    if ground == Ground::NetworkFiles {
+    if holder.protocol.is_some() {
+        return Verdict::Unknown("the claim is of another protocol");
+    }
+    let birth = holder.birth;
+    let boot = birth.boot.and_then(|b| Some(b == process::boot_id()?));
+    if ground == Ground::NetworkFiles && boot != Some(true) {
         return Verdict::Unknown("on a network file system a process number may be another host's");
+    }
+    if boot == Some(false) {
+        return Verdict::Gone(Grounds::Replaced);
+    }
+    if differs(birth.pid_namespace, process::namespace(Namespace::Pid)) {
+        return Verdict::Unknown("the claim is of another pid namespace");
     }
     let Some(pid) = holder.pid else {
         return Verdict::Unknown("the claim names no process");
     };
+    let own = pid == process::own_pid();
+    match process::presence(pid) {
+        Presence::Absent => return Verdict::Gone(Grounds::Absent),
+        Presence::Ended => return Verdict::Gone(Grounds::Ended),
+        Presence::MereThread => return Verdict::Gone(Grounds::MereThread),
+        Presence::Unknown if !own => {
+            return Verdict::Unknown("the kernel does not tell whether the process lives");
+        }
+        Presence::Unknown | Presence::Alive => {}
+    }
+    // In another time namespace the same start is another number of ticks.
+    let same_clock = !differs(birth.time_namespace, process::namespace(Namespace::Time));
+    if same_clock && differs(birth.ticks, process::start_ticks(pid)) {
+        return Verdict::Gone(Grounds::Replaced);
+    }
     let younger = || {
         let (started, claimed) = (process::started(pid)?, holder.since?);
         (started > claimed + CLEARLY_YOUNGER).then_some(Verdict::Younger { started, claimed })
     };
-    if pid == process::own_pid() {
-        return match younger() {
-            Some(_) if !held_in_this_process => Verdict::Gone(Grounds::Predecessor),
-            _ => Verdict::Alive,
-        };
+    match younger() {
+        Some(_) if own && !held_in_this_process => Verdict::Gone(Grounds::Predecessor),
+        Some(verdict) if !own => verdict,
+        _ => Verdict::Alive,
     }
-    match process::presence(pid) {
-        Presence::Absent => Verdict::Gone(Grounds::Absent),
-        Presence::Ended => Verdict::Gone(Grounds::Ended),
-        Presence::MereThread => Verdict::Gone(Grounds::MereThread),
-        Presence::Unknown => Verdict::Unknown("the kernel does not tell whether the process lives"),
-        Presence::Alive => younger().unwrap_or(Verdict::Alive),
-    }
+}
+
+/// Both are known, and they differ.
+fn differs<T: PartialEq>(recorded: Option<T>, ours: Option<T>) -> bool {
+    matches!((recorded, ours), (Some(recorded), Some(ours)) if recorded != ours)
 }
 
 /// Judge what was seen at a place. None where the kernel or a server vouches for the holder.
@@ -100,8 +143,13 @@ pub(crate) fn judge_sighting(
     match seen {
         Sighting::Held {
             holders,
-            mark: Some(_),
-        } => Some(judge(holders.first()?, ground, held_in_this_process)),
+            mark: Some(mark),
+        } => Some(judge(
+            holders.first()?,
+            Some(mark),
+            ground,
+            held_in_this_process,
+        )),
         _ => None,
     }
 }
@@ -111,7 +159,9 @@ impl Stale {
     pub(crate) fn allows(self, verdict: &Verdict, claimed: Option<SystemTime>) -> bool {
         match (self, verdict) {
             (Stale::Never, _) => false,
-            (_, Verdict::Gone(_)) | (Stale::Likely, Verdict::Younger { .. }) => true,
+            (Stale::Force, _)
+            | (_, Verdict::Gone(_))
+            | (Stale::Likely, Verdict::Younger { .. }) => true,
             (Stale::After(limit), _) => claimed
                 .and_then(|c| c.elapsed().ok())
                 .is_some_and(|age| age > limit),
@@ -131,6 +181,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Alive => f.write_str("alive"),
+            Verdict::Marked => f.write_str("alive: a process keeps the claim itself locked"),
             Verdict::Gone(Grounds::Absent) => f.write_str("gone: no such process"),
             Verdict::Gone(Grounds::Ended) => {
                 f.write_str("gone: the process has ended and waits to be reaped")
@@ -138,6 +189,9 @@ impl fmt::Display for Verdict {
             Verdict::Gone(Grounds::MereThread) => {
                 f.write_str("gone: the number now names a thread of another process")
             }
+            Verdict::Gone(Grounds::Replaced) => f.write_str(
+                "gone: the process that now has the number is not the one that made the claim",
+            ),
             Verdict::Gone(Grounds::Predecessor) => f.write_str(
                 "gone: an earlier process had our number and we started after the claim was made",
             ),
@@ -169,18 +223,18 @@ mod tests {
         let now = SystemTime::now();
         let absent = claim_of(u32::MAX >> 1, now);
         assert_eq!(
-            judge(&absent, Ground::Local, false),
+            judge(&absent, None, Ground::Local, false),
             Verdict::Gone(Grounds::Absent)
         );
-        assert!(!judge(&absent, Ground::NetworkFiles, false).is_gone());
+        assert!(!judge(&absent, None, Ground::NetworkFiles, false).is_gone());
         let elsewhere = Holder {
             host: Some("else".into()),
             ..absent
         };
-        assert!(!judge(&elsewhere, Ground::Local, false).is_gone());
-        assert!(!judge(&Holder::unknown(Source::Record), Ground::Local, false).is_gone());
+        assert!(!judge(&elsewhere, None, Ground::Local, false).is_gone());
+        assert!(!judge(&Holder::unknown(Source::Record), None, Ground::Local, false).is_gone());
         assert_eq!(
-            judge(&claim_of(1, now), Ground::Local, false),
+            judge(&claim_of(1, now), None, Ground::Local, false),
             Verdict::Alive
         );
     }
@@ -190,15 +244,20 @@ mod tests {
         let own = process::own_pid();
         let before_us = SystemTime::UNIX_EPOCH;
         assert_eq!(
-            judge(&claim_of(own, before_us), Ground::Local, false),
+            judge(&claim_of(own, before_us), None, Ground::Local, false),
             Verdict::Gone(Grounds::Predecessor)
         );
         assert_eq!(
-            judge(&claim_of(own, before_us), Ground::Local, true),
+            judge(&claim_of(own, before_us), None, Ground::Local, true),
             Verdict::Alive
         );
         assert_eq!(
-            judge(&claim_of(own, SystemTime::now()), Ground::Local, false),
+            judge(
+                &claim_of(own, SystemTime::now()),
+                None,
+                Ground::Local,
+                false
+            ),
             Verdict::Alive
         );
     }
@@ -217,6 +276,7 @@ mod tests {
             (Stale::Dead, [true, false, false]),
             (Stale::Likely, [true, true, false]),
             (hour, [true, true, true]),
+            (Stale::Force, [true, true, true]),
         ];
         for (policy, expected) in table {
             let allowed = [gone, younger, Verdict::Alive].map(|v| policy.allows(&v, old));

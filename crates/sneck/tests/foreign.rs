@@ -143,7 +143,7 @@ fn a_device_is_no_flock() {
 #[test]
 fn what_is_no_link_to_a_number_is_no_symlink_lock() {
     let (file, path) = setup("symlink");
-    fs::write(&path, "12").expect("our own folder");
+    fs::write(&path, "twelve").expect("our own folder");
     assert_eq!(
         is_refused(&file, &path, ErrorKind::Foreign),
         "a regular file"

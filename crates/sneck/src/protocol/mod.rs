@@ -11,8 +11,16 @@
 //! - What is seen at the place and is not a claim of this protocol is an error ([`crate::ErrorKind::Foreign`]) and is left alone. What
 //!   might be a claim that another program is just writing is [`Sighting::Damaged`].
 
+mod dotlock;
+mod entry;
+mod file;
 pub(crate) mod flock;
-pub(crate) mod symlink;
+mod labm8;
+mod mkdir;
+mod pidfile;
+mod record;
+mod shlock;
+mod symlink;
 
 pub use crate::sys::file::{Borrowed, Descriptor};
 pub use crate::sys::fork::Unshared;
@@ -21,11 +29,12 @@ use crate::claim::Claim;
 use crate::error::Result;
 use crate::holder::Holder;
 use crate::place::{Place, Registry};
-use crate::sys::file;
+use crate::sys::file as sys_file;
 use crate::timeout::{Deadline, Moment};
 use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use flock::Record;
 
@@ -52,8 +61,8 @@ pub trait Protocol: Debug + Send + Sync {
     fn inspect(&self) -> Result<Sighting>;
 
     /// Remove exactly the claim that was seen. Never waits. Not called for claims judged alive, unless by force.
-    fn remove(&self, seen: &Mark) -> Result<Removal> {
-        let _ = seen;
+    fn remove(&self, seen: &Mark, right: Right) -> Result<Removal> {
+        let _ = (seen, right);
         Ok(Removal::Unsupported)
     }
 }
@@ -91,6 +100,16 @@ pub trait Held: Debug + Send {
     /// Whether the last holder ended without releasing, as far as the place itself shows it.
     fn found(&self) -> Clean {
         Clean::Unknown
+    }
+
+    /// Keep it fresh, if that is due; when it is due next. None: it needs no tending.
+    fn tend(&mut self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether it goes on, in the name of its party, when this process closes it without releasing.
+    fn endures(&self) -> Endures {
+        Endures::No
     }
 }
 
@@ -172,6 +191,8 @@ pub enum Sighting {
     Damaged {
         /// What is wrong with it.
         what: String,
+        /// What would have to be removed to free the place; only ever by force.
+        mark: Option<Mark>,
     },
     /// Something that is no claim of this protocol.
     Foreign {
@@ -214,6 +235,24 @@ pub struct Mark {
     pub content: Vec<u8>,
 }
 
+/// By what right a claim is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Its holder was judged gone. A live mark on the claim proves the judgement wrong.
+    Stale,
+    /// Whoever holds it.
+    Force,
+}
+
+/// Whether a holding outlives the process that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endures {
+    /// It ends with its descriptors or its connection.
+    No,
+    /// What is written down stays until it is removed.
+    Yes,
+}
+
 /// How a removal went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -224,6 +263,8 @@ pub enum Removal {
     Changed,
     /// Another breaker is at work.
     BreakerBusy,
+    /// The claim bears a live mark: a process keeps it locked.
+    Marked,
     /// No right to remove it.
     NotAllowed,
     /// This protocol's claims cannot be removed.
@@ -236,6 +277,7 @@ impl fmt::Display for Removal {
             Removal::Removed => "removed",
             Removal::Changed => "not removed, it changed meanwhile",
             Removal::BreakerBusy => "not removed, somebody else is at it",
+            Removal::Marked => "not removed, a living process keeps it locked",
             Removal::NotAllowed => "not removed, no permission",
             Removal::Unsupported => "not removed, the protocol cannot",
         })
@@ -368,15 +410,18 @@ pub(crate) fn register_local(registry: &mut Registry) {
     registry.register("flock", |place| {
         Ok(Arc::new(flock::Flock::new(place.clone(), Record::None)?))
     });
-    registry.register("symlink", |place| {
-        Ok(Arc::new(symlink::Symlink::new(place.clone())?))
-    });
+    entry::register(registry, symlink::Symlink);
+    entry::register(registry, mkdir::Mkdir);
+    entry::register(registry, file::File(pidfile::Pidfile));
+    entry::register(registry, file::File(shlock::Shlock));
+    entry::register(registry, file::File(labm8::Labm8));
+    entry::register(registry, file::File(dotlock::Dotlock));
 }
 
 /// One name for all the ways to write one path: the folder's device and number, and the last name.
 fn file_identity(scheme: &str, path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match path.parent().map(file::look_through) {
+    match path.parent().map(sys_file::look_through) {
         Some(Ok(folder)) => format!(
             "{scheme}:{}:{}/{name}",
             folder.inode.device, folder.inode.number
@@ -387,7 +432,7 @@ fn file_identity(scheme: &str, path: &Path) -> String {
 
 fn ground_of(path: &Path) -> Ground {
     match path.parent() {
-        Some(folder) if file::is_network(folder) => Ground::NetworkFiles,
+        Some(folder) if sys_file::is_network(folder) => Ground::NetworkFiles,
         _ => Ground::Local,
     }
 }

@@ -7,11 +7,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `clock` | time that goes on while the machine sleeps |
-//! | `file` | lock files and directory entries: open, look, flock, symlink |
+//! | `file` | lock files: open, look, flock, read, write |
+//! | `folder` | names in a folder: look, make, publish, remove |
 //! | `fork` | descriptors that a forked child must not keep, and how to tell that one was forked |
 //! | `futex` | one word to sleep on that a signal can interrupt |
 //! | `locks` | the kernel's list of locks |
 //! | `process` | who a process is: alive, since when, whose, running what |
+//! | `thread` | a thread that no signal reaches |
 //! | `text` | paths that may not be UTF-8 |
 
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
@@ -21,7 +23,7 @@ mod platform;
 #[path = "unsupported.rs"]
 mod platform;
 
-pub(crate) use platform::{clock, file, fork, futex, locks, process, text};
+pub(crate) use platform::{clock, file, folder, fork, futex, locks, process, text, thread};
 
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,15 @@ pub(crate) enum Presence {
     MereThread,
     /// The kernel would not say.
     Unknown,
+}
+
+/// What a namespace is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Namespace {
+    /// Process numbers.
+    Pid,
+    /// The time since boot.
+    Time,
 }
 
 /// One line of the kernel's list of locks.

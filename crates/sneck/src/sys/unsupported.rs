@@ -24,6 +24,128 @@ pub(crate) mod text {
     pub(crate) fn bytes(text: &OsStr) -> &[u8] {
         text.as_encoded_bytes()
     }
+
+    /// Only ever asked for a name that [`bytes`] took apart; one that is not UTF-8 becomes the empty name, which nothing has.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> &OsStr {
+        OsStr::new(std::str::from_utf8(bytes).unwrap_or_default())
+    }
+}
+
+pub(crate) mod thread {
+    //! Threads, as deaf as the platform makes them.
+    use std::io;
+    use std::thread::Builder;
+
+    pub(crate) fn spawn_deaf(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        Builder::new().name(name.to_owned()).spawn(work).map(drop)
+    }
+}
+
+pub(crate) mod folder {
+    //! Folders are refused, by name.
+    use super::file::{Descriptor, Look, Tried, unsupported};
+    use super::fork::Unshared;
+    use std::convert::Infallible;
+    use std::ffi::{OsStr, OsString};
+    use std::io;
+    use std::path::Path;
+
+    #[derive(Debug)]
+    pub(crate) struct Directory(Infallible);
+
+    impl Directory {
+        pub(crate) fn open(_: &Path) -> io::Result<Directory> {
+            unsupported()
+        }
+
+        pub(crate) fn open_unlisted(_: &Path) -> io::Result<Directory> {
+            unsupported()
+        }
+
+        pub(crate) fn folder(&self, _: &OsStr) -> io::Result<Option<Directory>> {
+            match self.0 {}
+        }
+
+        pub(crate) fn is_ours(&self) -> bool {
+            match self.0 {}
+        }
+
+        pub(crate) fn descriptor(&self) -> &Descriptor {
+            match self.0 {}
+        }
+
+        pub(crate) fn into_descriptor(self) -> Unshared<Descriptor> {
+            match self.0 {}
+        }
+
+        pub(crate) fn look(&self, _: &OsStr) -> io::Result<Option<Look>> {
+            match self.0 {}
+        }
+
+        pub(crate) fn link_target(&self, _: &OsStr) -> io::Result<Option<OsString>> {
+            match self.0 {}
+        }
+
+        pub(crate) fn names(&self, _: usize) -> io::Result<Vec<OsString>> {
+            match self.0 {}
+        }
+
+        pub(crate) fn file(&self, _: &OsStr) -> io::Result<Option<Descriptor>> {
+            match self.0 {}
+        }
+
+        pub(crate) fn unnamed(&self) -> io::Result<Descriptor> {
+            match self.0 {}
+        }
+
+        pub(crate) fn name_it(&self, _: &Descriptor, _: &OsStr) -> io::Result<()> {
+            match self.0 {}
+        }
+
+        pub(crate) fn make_file(&self, _: &OsStr) -> io::Result<Descriptor> {
+            match self.0 {}
+        }
+
+        pub(crate) fn make_link(&self, _: &OsStr, _: &OsStr) -> io::Result<()> {
+            match self.0 {}
+        }
+
+        pub(crate) fn make_folder(&self, _: &OsStr) -> io::Result<()> {
+            match self.0 {}
+        }
+
+        pub(crate) fn second_name(&self, _: &OsStr, _: &OsStr) -> io::Result<()> {
+            match self.0 {}
+        }
+
+        pub(crate) fn rename(&self, _: &OsStr, _: &OsStr) -> io::Result<()> {
+            match self.0 {}
+        }
+
+        pub(crate) fn remove(&self, _: &OsStr) -> io::Result<()> {
+            match self.0 {}
+        }
+
+        pub(crate) fn remove_folder(&self, _: &OsStr) -> io::Result<()> {
+            match self.0 {}
+        }
+
+        pub(crate) fn try_flock(&self) -> io::Result<Tried> {
+            match self.0 {}
+        }
+
+        pub(crate) fn flock(&self) -> io::Result<()> {
+            match self.0 {}
+        }
+
+        pub(crate) fn unflock(&self) {
+            match self.0 {}
+        }
+    }
+
+    pub(crate) fn has_no_links(_: &io::Error) -> bool {
+        false
+    }
 }
 
 pub(crate) mod futex {
@@ -110,7 +232,7 @@ pub(crate) mod fork {
 
 pub(crate) mod process {
     //! Nothing is known of other processes, so none is ever judged gone.
-    use crate::sys::Presence;
+    use crate::sys::{Namespace, Presence};
     use std::time::SystemTime;
 
     pub(crate) fn presence(_: u32) -> Presence {
@@ -136,6 +258,22 @@ pub(crate) mod process {
     pub(crate) fn sees_all_pids() -> bool {
         false
     }
+
+    pub(crate) fn start_ticks(_: u32) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn namespace(_: Namespace) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn boot_id() -> Option<u128> {
+        None
+    }
+
+    pub(crate) fn host_name() -> String {
+        String::new()
+    }
 }
 
 pub(crate) mod locks {
@@ -146,6 +284,14 @@ pub(crate) mod locks {
 
     pub(crate) fn flocks_on(_: Inode) -> io::Result<Vec<KernelLock>> {
         unsupported()
+    }
+
+    pub(crate) fn is_flocked(_: (u64, u64)) -> bool {
+        false
+    }
+
+    pub(crate) fn has_own_posix_lock(_: Inode) -> bool {
+        false
     }
 
     pub(crate) fn lists_all(_: Inode) -> bool {
@@ -161,7 +307,6 @@ pub(crate) mod file {
     //! Lock files are refused, by name.
     use crate::Mode;
     use std::convert::Infallible;
-    use std::ffi::{OsStr, OsString};
     use std::io;
     use std::marker::PhantomData;
     use std::path::Path;
@@ -193,6 +338,7 @@ pub(crate) mod file {
     #[allow(dead_code)] // the names are the seam's
     pub(crate) enum Kind {
         Regular,
+        Directory,
         Symlink,
         Other,
     }
@@ -201,6 +347,7 @@ pub(crate) mod file {
         pub(crate) fn words(self) -> &'static str {
             match self {
                 Kind::Regular => "a regular file",
+                Kind::Directory => "a directory",
                 Kind::Symlink => "a symbolic link",
                 Kind::Other => "no regular file",
             }
@@ -211,6 +358,9 @@ pub(crate) mod file {
     pub(crate) struct Look {
         pub(crate) inode: Inode,
         pub(crate) kind: Kind,
+        pub(crate) size: u64,
+        pub(crate) links: u64,
+        pub(crate) sticky: bool,
         pub(crate) changed: i128,
     }
 
@@ -276,45 +426,12 @@ pub(crate) mod file {
         match *fd {}
     }
 
-    #[derive(Debug)]
-    pub(crate) struct Directory(Infallible);
+    pub(crate) fn touch(fd: &Descriptor) -> io::Result<()> {
+        match *fd {}
+    }
 
-    impl Directory {
-        pub(crate) fn open(_: &Path) -> io::Result<Directory> {
-            unsupported()
-        }
-
-        pub(crate) fn open_unlisted(_: &Path) -> io::Result<Directory> {
-            unsupported()
-        }
-
-        pub(crate) fn is_ours(&self) -> bool {
-            match self.0 {}
-        }
-
-        pub(crate) fn look(&self, _: &OsStr) -> io::Result<Option<Look>> {
-            match self.0 {}
-        }
-
-        pub(crate) fn link_target(&self, _: &OsStr) -> io::Result<Option<OsString>> {
-            match self.0 {}
-        }
-
-        pub(crate) fn link(&self, _: &str, _: &OsStr) -> io::Result<()> {
-            match self.0 {}
-        }
-
-        pub(crate) fn remove(&self, _: &OsStr) -> io::Result<()> {
-            match self.0 {}
-        }
-
-        pub(crate) fn try_flock(&self) -> io::Result<Tried> {
-            match self.0 {}
-        }
-
-        pub(crate) fn unflock(&self) {
-            match self.0 {}
-        }
+    pub(crate) fn is_network_descriptor(fd: &Descriptor) -> bool {
+        match *fd {}
     }
 
     pub(crate) fn is_network(_: &Path) -> bool {

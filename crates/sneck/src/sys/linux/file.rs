@@ -4,17 +4,13 @@
 use crate::Mode;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode as Bits, OFlags, Stat, flock as flock2, fstat,
-    fstatfs, ftruncate, open, openat, readlinkat, statat, symlinkat, unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Mode as Bits, OFlags, Stat, Timestamps, UTIME_NOW,
+    flock as flock2, fstat, fstatfs, ftruncate, futimens, open, openat, statat,
 };
 use rustix::io::Errno;
-use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-
-pub(crate) use super::fork::Unshared;
 
 /// A descriptor.
 pub type Descriptor = OwnedFd;
@@ -64,12 +60,16 @@ pub(crate) struct Look {
     pub(crate) inode: Inode,
     pub(crate) kind: Kind,
     pub(crate) size: u64,
+    /// How many names it has.
+    pub(crate) links: u64,
+    /// The sticky bit, by which our own directories are known.
+    pub(crate) sticky: bool,
     /// Status change time, in nanoseconds since 1970: no program can set it back.
     pub(crate) changed: i128,
 }
 
 impl Look {
-    fn of(stat: &Stat) -> Look {
+    pub(super) fn of(stat: &Stat) -> Look {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Kind::Regular,
             FileType::Directory => Kind::Directory,
@@ -85,6 +85,8 @@ impl Look {
             },
             kind,
             size: u64::try_from(stat.st_size).unwrap_or(0),
+            links: stat.st_nlink,
+            sticky: stat.st_mode & 0o1000 != 0,
             changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
         }
     }
@@ -111,7 +113,7 @@ pub(crate) fn look_through(path: &Path) -> io::Result<Look> {
     Ok(Look::of(&statat(CWD, path, AtFlags::empty())?))
 }
 
-fn absent_is_none<T>(result: Result<T, Errno>) -> io::Result<Option<T>> {
+pub(super) fn absent_is_none<T>(result: Result<T, Errno>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(Errno::NOENT) => Ok(None),
@@ -221,63 +223,29 @@ pub(crate) fn write_record(fd: &impl AsFd, record: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A directory held open, so that a name means the same place for as long as it is held.
-#[derive(Debug)]
-pub(crate) struct Directory(Unshared<OwnedFd>);
-
-impl Directory {
-    /// Open a directory; symbolic links in its path are followed.
-    pub(crate) fn open(path: &Path) -> io::Result<Directory> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Directory(Unshared::new(open(path, flags, Bits::empty())?)))
-    }
-
-    /// Open a directory without the right to list it: names work, locking it does not.
-    pub(crate) fn open_unlisted(path: &Path) -> io::Result<Directory> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Directory(Unshared::new(open(path, flags, Bits::empty())?)))
-    }
-
-    /// Whether this is the process that opened it.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.0.is_ours()
-    }
-
-    /// What stands at a name in it.
-    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<Look>> {
-        absent_is_none(statat(&*self.0, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| Look::of(&s)))
-    }
-
-    /// The target of a symbolic link in it. None: nothing there.
-    pub(crate) fn link_target(&self, name: &OsStr) -> io::Result<Option<OsString>> {
-        absent_is_none(
-            readlinkat(&*self.0, name, Vec::new()).map(|t| OsString::from_vec(t.into_bytes())),
-        )
-    }
-
-    /// Make a symbolic link; `AlreadyExists` if the name is taken.
-    pub(crate) fn link(&self, target: &str, name: &OsStr) -> io::Result<()> {
-        Ok(symlinkat(target, &*self.0, name)?)
-    }
-
-    /// Remove a name that is no directory.
-    pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
-        Ok(unlinkat(&*self.0, name, AtFlags::empty())?)
-    }
-
-    /// One try for an exclusive flock on the directory itself.
-    pub(crate) fn try_flock(&self) -> io::Result<Tried> {
-        try_flock(&*self.0, Mode::Exclusive)
-    }
-
-    /// Give it up.
-    pub(crate) fn unflock(&self) {
-        let _ = unflock(&*self.0);
-    }
+/// Set its times to now.
+pub(crate) fn touch(fd: &impl AsFd) -> io::Result<()> {
+    let now = rustix::fs::Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let times = Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    Ok(futimens(fd, &times)?)
 }
 
 /// Whether a path lies on a file system that other machines write to. Events and pids mean nothing there.
 pub(crate) fn is_network(path: &Path) -> bool {
+    let Ok(fd) = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Bits::empty()) else {
+        return false;
+    };
+    is_network_descriptor(&fd)
+}
+
+/// The same of a descriptor.
+pub(crate) fn is_network_descriptor(fd: &impl AsFd) -> bool {
     // From linux/magic.h and the file systems' own headers: NFS, SMB, SMB2, CIFS, 9P, AFS, CODA, NCP, CEPH, OCFS2, GFS2, LUSTRE. FUSE can be
     // either and counts as local: bindfs and friends raise events, sshfs does no locks worth the name.
     const NETWORK: [u64; 12] = [
@@ -294,10 +262,7 @@ pub(crate) fn is_network(path: &Path) -> bool {
         0x0116_1970,
         0x0bd0_0bd0,
     ];
-    let Ok(fd) = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Bits::empty()) else {
-        return false;
-    };
-    let magic = fstatfs(&fd).map(|s| s.f_type as u64 & 0xffff_ffff);
+    let magic = fstatfs(fd).map(|s| s.f_type as u64 & 0xffff_ffff);
     magic.is_ok_and(|m| NETWORK.contains(&m))
 }
 

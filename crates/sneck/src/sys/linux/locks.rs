@@ -46,6 +46,22 @@ pub(crate) fn flocks_on(file: Inode) -> io::Result<Vec<KernelLock>> {
     Ok(Vec::new())
 }
 
+/// Whether somebody has a flock on the inode of this device and number, as far as this process may see.
+pub(crate) fn is_flocked((device, number): (u64, u64)) -> bool {
+    flocks_on(Inode { device, number }).is_ok_and(|found| !found.is_empty())
+}
+
+/// Whether this process has a POSIX lock on a file: closing any descriptor of the file would drop it.
+pub(crate) fn has_own_posix_lock(file: Inode) -> bool {
+    let exact = format!(":{:02x}:{}", minor(file.device), file.number);
+    let own = std::process::id().to_string();
+    let is_it = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().skip(1).take(5).collect();
+        matches!(fields[..], ["POSIX", _, _, pid, place] if pid == own && place.ends_with(&exact))
+    };
+    read_list().is_ok_and(|(list, _)| list.lines().any(is_it))
+}
+
 /// `1: FLOCK  ADVISORY  WRITE 2034 fd:00:13241 0 EOF`; a waiter has `->` after the number.
 fn flock_line(line: &str, file: &str) -> Option<KernelLock> {
     let mut fields = line.split_ascii_whitespace().skip(1);

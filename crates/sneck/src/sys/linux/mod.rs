@@ -2,8 +2,10 @@
 
 pub(crate) mod clock;
 pub(crate) mod file;
+pub(crate) mod folder;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod locks;
 pub(crate) mod process;
 pub(crate) mod text;
+pub(crate) mod thread;

@@ -1,6 +1,6 @@
 //! Who a process is. From pidfds and /proc; what /proc hides (hidepid, another namespace) is None, never guessed.
 
-use crate::sys::Presence;
+use crate::sys::{Namespace, Presence};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -124,4 +124,29 @@ pub(crate) fn sees_all_pids() -> bool {
     // PROC_PID_INIT_INO in include/linux/proc_ns.h: the first pid namespace has this number since Linux 3.8. Not kept: a forked child can live
     // in another namespace.
     fs::read_link("/proc/self/ns/pid").is_ok_and(|l| l.as_os_str() == "pid:[4026531836]")
+}
+
+/// The number of one of our namespaces. Not kept: a thread may move to another one.
+pub(crate) fn namespace(kind: Namespace) -> Option<u64> {
+    let path = match kind {
+        Namespace::Pid => "/proc/self/ns/pid",
+        Namespace::Time => "/proc/self/ns/time",
+    };
+    let link = fs::read_link(path).ok()?;
+    let number = link.to_str()?.split_once('[')?.1;
+    number.strip_suffix(']')?.parse().ok()
+}
+
+/// The boot id of this machine: another one after each start.
+pub(crate) fn boot_id() -> Option<u128> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    u128::from_str_radix(&id.trim().replace('-', ""), 16).ok()
+}
+
+/// The name of this machine.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }

@@ -17,3 +17,8 @@ pub(crate) fn split_at_colon(text: &OsStr) -> Option<(OsString, OsString)> {
 pub(crate) fn bytes(text: &OsStr) -> &[u8] {
     text.as_bytes()
 }
+
+/// The name that these bytes are.
+pub(crate) fn from_bytes(bytes: &[u8]) -> &OsStr {
+    OsStr::from_bytes(bytes)
+}

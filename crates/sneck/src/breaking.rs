@@ -1,0 +1,112 @@
+//! Breaking and forcing: judge the claim that is in the way, ask the policy, remove exactly that claim, tell the observer.
+//!
+//! The one place where a claim of somebody else's is removed. Not for: what counts as dead (`stale.rs`), how a claim is removed (each protocol).
+
+use crate::error::Result;
+use crate::holder::{Holder, Source};
+use crate::observer::{Event, Observer};
+use crate::protocol::{Mark, Protocol, Removal, Right, Sighting};
+use crate::stale::{self, Stale, Verdict};
+use std::time::{Duration, SystemTime};
+
+/// What came of looking at a claim in order to remove it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cleared {
+    /// Nothing stood there.
+    Free,
+    /// A claim was removed, by this call.
+    Removed {
+        /// Whose it was.
+        holder: Holder,
+        /// What was known of the holder.
+        verdict: Verdict,
+    },
+    /// What stands there was left alone.
+    Left {
+        /// What it is.
+        seen: Sighting,
+        /// What is known of its holder, where it names one.
+        verdict: Option<Verdict>,
+        /// Why a removal that the policy allows did not happen. None: the policy does not allow one.
+        removal: Option<Removal>,
+    },
+}
+
+/// A claim that may be removed, and on what grounds.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) holder: Holder,
+    pub(crate) mark: Mark,
+    pub(crate) verdict: Verdict,
+}
+
+/// What stands in the way, judged. None: it is of a kind that is never removed.
+pub(crate) fn candidate(
+    protocol: &dyn Protocol,
+    seen: &Sighting,
+    held_in_this_process: bool,
+) -> Option<Candidate> {
+    match seen {
+        Sighting::Held {
+            holders,
+            mark: Some(mark),
+        } => {
+            let [holder] = holders.as_slice() else {
+                return None;
+            };
+            let ground = protocol.ground();
+            Some(Candidate {
+                holder: holder.clone(),
+                mark: mark.clone(),
+                verdict: stale::judge(holder, Some(mark), ground, held_in_this_process),
+            })
+        }
+        Sighting::Damaged {
+            mark: Some(mark), ..
+        } => {
+            let changed = u64::try_from(mark.changed.max(0)).unwrap_or(u64::MAX);
+            Some(Candidate {
+                holder: Holder {
+                    since: Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(changed)),
+                    ..Holder::unknown(Source::Record)
+                },
+                mark: mark.clone(),
+                verdict: Verdict::Unknown("the claim makes no sense"),
+            })
+        }
+        _ => None,
+    }
+}
+
+impl Candidate {
+    pub(crate) fn may_go(&self, policy: Stale) -> bool {
+        policy.allows(&self.verdict, self.holder.since)
+    }
+
+    /// Remove it. The policy allows that.
+    pub(crate) fn remove(
+        &self,
+        protocol: &dyn Protocol,
+        policy: Stale,
+        observer: Option<&dyn Observer>,
+    ) -> Result<Removal> {
+        // What is proved is broken as such, so that a live mark can still prove it wrong.
+        let right = match (policy, &self.verdict) {
+            (Stale::Force, _) => Right::Force,
+            (_, Verdict::Gone(_) | Verdict::Younger { .. }) => Right::Stale,
+            _ => Right::Force,
+        };
+        let removal = protocol.remove(&self.mark, right)?;
+        if let Some(observer) = observer {
+            observer.notice(&Event::Breaking {
+                place: protocol.place(),
+                holder: &self.holder,
+                mark: &self.mark,
+                verdict: &self.verdict,
+                removal,
+            });
+        }
+        Ok(removal)
+    }
+}

@@ -1,0 +1,428 @@
+//! Claims that are regular files: what `pidfile`, `shlock`, `labm8` and `dotlock` have in common.
+//!
+//! Bytes: what the [`Format`] says, mode 0644 less umask, owned by the maker. The file is made without a name (O_TMPFILE), locked (the live mark), written, and
+//! then linked to its name, so it is never seen half-written and a crash before that leaves nothing. Where the file system
+//! has no nameless files: a hidden file beside it, `.NAME.sneck-PID-N`, linked or (where there are no links) renamed without replacing; what a crash
+//! leaves of those is swept by the next one who comes this way.
+
+use super::entry::{
+    CHANGING, Descriptor, Form, Found, Made, Seen, Spot, Unshared, bytes, too_fast,
+};
+use super::{labm8, mkdir, record, symlink};
+use crate::claim::{Claim, Mode};
+use crate::holder::{Holder, Source};
+use crate::inspect;
+use crate::protocol::Sighting;
+use crate::sys::file::{
+    self, Kind, Look, Meaning, Tried, look_at_descriptor, meaning, read_start, try_flock,
+    write_record,
+};
+use crate::sys::folder::has_no_links;
+use crate::sys::{Presence, process};
+use crate::text;
+use record::Reading;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Debug;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// No claim is longer.
+const LONGEST: usize = 4096;
+
+/// What stands in a claim.
+pub(super) trait Format: Debug + Clone + Send + Sync + 'static {
+    fn scheme(&self) -> &'static str;
+
+    /// What to write for this claim, now.
+    fn write(&self, claim: &Claim) -> String;
+
+    /// What a content means here.
+    fn read(&self, content: &[u8]) -> Reading;
+
+    /// What is made of a claim that names nobody (empty, or the number 0).
+    fn nobody(&self) -> Nobody {
+        Nobody::Damaged
+    }
+
+    /// How often a claim must be touched.
+    fn renewal(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// What an anonymous claim is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nobody {
+    /// Damaged, or just being written.
+    Damaged,
+    /// Held by somebody who does not say who.
+    Holds,
+}
+
+/// The form of claims that are regular files.
+#[derive(Debug, Clone)]
+pub(super) struct File<T>(pub(super) T);
+
+/// A claim without a name yet, kept from try to try.
+#[derive(Debug, Default)]
+pub(super) enum Draft {
+    #[default]
+    None,
+    Ready(Unshared<Descriptor>, file::Inode),
+    /// This file system has no nameless files; what others left of theirs was swept.
+    Hidden,
+}
+
+impl<T: Format> File<T> {
+    /// Publish the nameless file. `Unsupported`: there are none here, or they cannot be linked.
+    fn publish_nameless(
+        &self,
+        spot: &Spot,
+        content: Vec<u8>,
+        draft: &mut Draft,
+    ) -> io::Result<Option<Made>> {
+        if !matches!(draft, Draft::Ready(..)) {
+            let file = spot.folder.unnamed()?;
+            let inode = look_at_descriptor(&file)?.inode;
+            mark(&file)?;
+            *draft = Draft::Ready(Unshared::new(file), inode);
+        }
+        let Draft::Ready(file, inode) = draft else {
+            return Ok(None);
+        };
+        // Anew before each try: the time in it, and its own times, are to be those of the claim.
+        write_record(&**file, &content)?;
+        match spot.folder.name_it(&**file, &spot.name) {
+            Ok(()) => {
+                let inode = *inode;
+                let Draft::Ready(file, _) = std::mem::take(draft) else {
+                    return Ok(None);
+                };
+                Ok(Some(Made {
+                    inode,
+                    content,
+                    mark: Some(file),
+                }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn publish_hidden(&self, spot: &Spot, content: Vec<u8>) -> io::Result<Option<Made>> {
+        let Spot { folder, name } = spot;
+        // Making a file for each try would be a lot of writing for nothing.
+        if folder.look(name)?.is_some() {
+            return Ok(None);
+        }
+        let hidden = hidden_name(name);
+        let file = folder.make_file(&hidden)?;
+        let published = mark(&file)
+            .and_then(|()| write_record(&file, &content))
+            .and_then(|()| name_hidden(spot, &file, &hidden));
+        if published.as_ref().is_ok_and(|p| *p == Published::Renamed) {
+            // The hidden name is gone.
+        } else {
+            // What is published stays published, whether or not the other name goes: the next one sweeps it.
+            let _ = folder.remove(&hidden);
+        }
+        match published? {
+            Published::No => Ok(None),
+            Published::Linked | Published::Renamed => Ok(Some(Made {
+                inode: look_at_descriptor(&file)?.inode,
+                content,
+                mark: Some(Unshared::new(file)),
+            })),
+        }
+    }
+}
+
+/// Lock the claim's own inode: the live mark. Nobody else knows the file yet.
+fn mark(file: &Descriptor) -> io::Result<()> {
+    match try_flock(file, Mode::Exclusive) {
+        Ok(Tried::Locked) => Ok(()),
+        // A sweeper has it for the moment: it will be gone, and this try with it.
+        Ok(Tried::Busy) => Err(io::ErrorKind::NotFound.into()),
+        // Without locks there is no live mark, and the number must do.
+        Err(error) if meaning(&error) == Meaning::Unsupported => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Published {
+    No,
+    Linked,
+    Renamed,
+}
+
+fn name_hidden(spot: &Spot, file: &Descriptor, hidden: &OsStr) -> io::Result<Published> {
+    let Spot { folder, name } = spot;
+    match folder.second_name(hidden, name) {
+        Ok(()) => Ok(Published::Linked),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // NFS: the server made the link, its answer was lost, and the question was sent again.
+            Ok(if look_at_descriptor(file)?.links == 2 {
+                Published::Linked
+            } else {
+                Published::No
+            })
+        }
+        Err(error) if has_no_links(&error) => match folder.rename(hidden, name) {
+            Ok(()) => Ok(Published::Renamed),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Published::No),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// `.NAME.sneck-PID-N`
+fn hidden_name(name: &OsStr) -> OsString {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut hidden = hidden_prefix(name);
+    hidden.push(format!("{}-{number}", process::own_pid()));
+    hidden
+}
+
+fn hidden_prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".sneck-");
+    prefix
+}
+
+/// Remove hidden files that nobody lives to publish.
+fn sweep(spot: &Spot) {
+    let prefix = bytes(&hidden_prefix(&spot.name));
+    let Ok(names) = spot.folder.names(usize::MAX) else {
+        return;
+    };
+    for name in names {
+        let bytes = bytes(&name);
+        let Some(rest) = bytes.strip_prefix(prefix.as_slice()) else {
+            continue;
+        };
+        let maker = std::str::from_utf8(rest)
+            .ok()
+            .and_then(|r| r.split_once('-')?.0.parse().ok());
+        let Some(pid) = maker else {
+            continue;
+        };
+        let gone = matches!(
+            process::presence(pid),
+            Presence::Absent | Presence::Ended | Presence::MereThread
+        );
+        if let (true, Ok(Some(file))) = (gone, spot.folder.file(&name)) {
+            if matches!(try_flock(&file, Mode::Exclusive), Ok(Tried::Locked)) {
+                let _ = spot.folder.remove(&name);
+            }
+        }
+    }
+}
+
+impl<T: Format> Form for File<T> {
+    type Draft = Draft;
+
+    fn scheme(&self) -> &'static str {
+        self.0.scheme()
+    }
+
+    fn needs(&self) -> (&'static str, &'static str) {
+        (
+            "this file system can neither link nor rename without replacing",
+            "protocol `mkdir` may work here, if every party uses it",
+        )
+    }
+
+    fn publish(&self, spot: &Spot, claim: &Claim, draft: &mut Draft) -> io::Result<Option<Made>> {
+        let content = self.0.write(claim).into_bytes();
+        if !matches!(draft, Draft::Hidden) {
+            match self.publish_nameless(spot, content.clone(), draft) {
+                Err(error) if has_no_nameless(&error) => {
+                    if !file::is_network_descriptor(spot.folder.descriptor()) {
+                        sweep(spot);
+                    }
+                    *draft = Draft::Hidden;
+                }
+                other => return other,
+            }
+        }
+        for _ in 0..CHANGING {
+            match self.publish_hidden(spot, content.clone()) {
+                // Somebody swept the hidden file, or the folder is gone: then making it says so.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && spot
+                            .folder
+                            .look(OsStr::new("."))?
+                            .is_some_and(|f| f.links > 0) => {}
+                other => return other,
+            }
+        }
+        Err(too_fast())
+    }
+
+    fn see(&self, spot: &Spot) -> io::Result<Seen> {
+        let Spot { folder, name } = spot;
+        for _ in 0..CHANGING {
+            let Some(look) = folder.look(name)? else {
+                return Ok(Seen::Nothing);
+            };
+            let stranger = match look.kind {
+                Kind::Regular => None,
+                Kind::Symlink => Some(symlink::Symlink.see(spot)?),
+                Kind::Directory => Some(mkdir::Mkdir.see(spot)?),
+                _ => Some(Seen::Foreign(look.kind.words().to_owned())),
+            };
+            if let Some(stranger) = stranger {
+                return Ok(strange(stranger, look));
+            }
+            let file = match folder.file(name) {
+                Ok(Some(file)) => file,
+                Ok(None) => continue,
+                // mutt makes its claims unreadable, others hide theirs from other users: somebody holds, and does not say who.
+                Err(error) if meaning(&error) == Meaning::NoPermission => {
+                    return Ok(Seen::Claim(found(
+                        look,
+                        Vec::new(),
+                        Holder::unknown(Source::Record),
+                    )));
+                }
+                Err(error) if meaning(&error) == Meaning::WrongKind => continue,
+                Err(error) => return Err(error),
+            };
+            if look_at_descriptor(&file)?.inode != look.inode {
+                continue;
+            }
+            let content = read_start(&file, LONGEST + 1)?;
+            return self.make_sense(look, content);
+        }
+        Err(too_fast())
+    }
+
+    fn stands(&self, spot: &Spot, made: &Made) -> io::Result<bool> {
+        let there = spot.folder.look(&spot.name)?;
+        let Some(mark) = made
+            .mark
+            .as_ref()
+            .filter(|_| there.is_some_and(|l| l.inode == made.inode))
+        else {
+            return Ok(false);
+        };
+        // labm8 forces a claim away by writing over it.
+        Ok(read_start(&**mark, LONGEST + 1)? == made.content)
+    }
+
+    fn open_claim(&self, spot: &Spot) -> io::Result<Option<Descriptor>> {
+        spot.folder.file(&spot.name)
+    }
+
+    fn take_down(&self, spot: &Spot, _: &[u8]) -> io::Result<()> {
+        spot.folder.remove(&spot.name)
+    }
+
+    fn renewal(&self) -> Option<Duration> {
+        self.0.renewal()
+    }
+
+    fn renew(&self, made: &Made) {
+        if let Some(mark) = made.mark.as_ref().filter(|m| m.is_ours()) {
+            // What cannot be touched is not renewed; whoever then takes it for abandoned is found out by `standing`.
+            let _ = file::touch(&**mark);
+        }
+    }
+}
+
+impl<T: Format> File<T> {
+    fn make_sense(&self, look: Look, content: Vec<u8>) -> io::Result<Seen> {
+        let shown = text::clean(&String::from_utf8_lossy(&content[..content.len().min(40)]));
+        let reading = if content.len() > LONGEST {
+            Reading::Other
+        } else {
+            self.0.read(&content)
+        };
+        Ok(match reading {
+            Reading::Holder(holder) => Seen::Claim(found(look, content, holder)),
+            Reading::Nobody if self.0.nobody() == Nobody::Holds => {
+                Seen::Claim(found(look, content, Holder::unknown(Source::Record)))
+            }
+            Reading::Nobody if content.is_empty() => {
+                let what = "it is empty: its maker is just writing it, or died before".to_owned();
+                Seen::Damaged(what, found(look, content, Holder::unknown(Source::Record)))
+            }
+            Reading::Nobody | Reading::Impossible => {
+                let what = format!("`{shown}` is no process number");
+                Seen::Damaged(what, found(look, content, Holder::unknown(Source::Record)))
+            }
+            Reading::Other => match other_format(&content) {
+                Some((protocol, holder)) => super::entry::stranger(protocol, holder, &look),
+                None => locked_or_foreign(&look, &shown)?,
+            },
+        })
+    }
+}
+
+fn found(look: Look, content: Vec<u8>, holder: Holder) -> Found {
+    Found {
+        look,
+        content,
+        holder,
+    }
+}
+
+/// A claim of another protocol that is a regular file too.
+pub(super) fn other_format(content: &[u8]) -> Option<(&'static str, Holder)> {
+    if content.len() > LONGEST {
+        return None;
+    }
+    match (labm8::read(content), record::read(content)) {
+        (Reading::Holder(holder), _) => Some(("labm8", holder)),
+        (_, Reading::Holder(holder)) => Some(("pidfile", holder)),
+        _ => None,
+    }
+}
+
+/// What another form saw, as this one says it.
+pub(super) fn strange(seen: Seen, look: Look) -> Seen {
+    match seen {
+        // A directory that names nobody is most likely just a directory.
+        Seen::Claim(found) if found.holder.pid.is_none() => {
+            Seen::Foreign(look.kind.words().to_owned())
+        }
+        Seen::Claim(found) => {
+            let protocol = if look.kind == Kind::Symlink {
+                "symlink"
+            } else {
+                "mkdir"
+            };
+            super::entry::stranger(protocol, found.holder, &look)
+        }
+        Seen::Damaged(..) => Seen::Foreign(look.kind.words().to_owned()),
+        other => other,
+    }
+}
+
+/// A file with some content: somebody's lock file, if somebody has it locked, or just a file.
+fn locked_or_foreign(look: &Look, shown: &str) -> io::Result<Seen> {
+    if let Sighting::Held { holders, .. } = inspect::flock_holders(look.inode)? {
+        if let Some(holder) = holders.into_iter().next() {
+            return Ok(super::entry::stranger("flock", holder, look));
+        }
+    }
+    let what = if shown.is_empty() {
+        "an empty file".to_owned()
+    } else {
+        format!("a file with other content (`{shown}`)")
+    };
+    Ok(Seen::Foreign(what))
+}
+
+/// Whether the nameless way is closed here. NotFound: /proc is not mounted.
+fn has_no_nameless(error: &io::Error) -> bool {
+    has_no_links(error)
+        || error.kind() == io::ErrorKind::NotFound
+        || matches!(meaning(error), Meaning::Unsupported | Meaning::WrongKind)
+}

@@ -1,0 +1,241 @@
+//! `mkdir`: a directory that exists while the lock is held.
+//!
+//! Downsides. Most speakers write down no holder (a script's plain `mkdir`, proper-lockfile), so when one dies nobody can tell: only `--stale DURATION` or force helps.
+//! proper-lockfile takes a directory that was not touched for ten seconds for abandoned, so ours is touched every 2.5 s while this process lives
+//! (and the file inside keeps its rmdir(2) from working). No queue. Exclusive only. It needs nothing of a file system but directories.
+//!
+//! Bytes: a directory, mode 1755 less umask, with one empty file named `HOST.PID`. The directory is locked with flock(2) while its maker lives (the live mark). Read: also
+//! pylockfile's `HOST-THREAD.PID`; an empty directory is held by somebody unknown. A directory with anything else in it is just a directory.
+//!
+//! Made in steps: mkdir, lock, file inside, look whether it still stands there. The sticky bit says that it is one of ours: an empty one that nobody has locked is half made or half
+//! removed, nobody holds it, and whoever locks it first goes on with it. So a crash at any step leaves nothing that is in the way, and no litter. (On file systems that
+//! know no sticky bit, FAT for instance, a crash between the steps leaves a directory that only force removes.)
+//!
+//! Also spoken by pylockfile's `MkdirLockFile` (which adds `.lock` to its path), proper-lockfile, shell scripts.
+
+use super::entry::{
+    CHANGING, Descriptor, Form, Found, Made, Seen, Spot, bytes, too_fast, unchanged,
+};
+use super::record::name_host;
+use super::{file, symlink};
+use crate::claim::{Claim, Mode};
+use crate::holder::{Holder, Source};
+use crate::sys::file::{Kind, Meaning, Tried, look_at_descriptor, meaning, touch, try_flock};
+use crate::sys::{process, text};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::time::Duration;
+
+/// A quarter of what proper-lockfile takes for abandoned.
+const RENEWAL: Duration = Duration::from_millis(2500);
+
+#[derive(Debug, Clone)]
+pub(super) struct Mkdir;
+
+/// The name of the file inside, for a process of this machine.
+fn inner_name(pid: u32) -> OsString {
+    // A name with a slash would be a path.
+    OsString::from(format!("{}.{pid}", process::host_name().replace('/', "_")))
+}
+
+/// `HOST.PID` and pylockfile's `HOST-THREAD.PID`.
+fn read_inner(name: &OsStr) -> Option<Holder> {
+    let (host, pid) = name.to_str()?.rsplit_once('.')?;
+    let pid = pid
+        .parse()
+        .ok()
+        .filter(|p| (1..=i32::MAX.unsigned_abs()).contains(p))?;
+    let mut holder = Holder::process(Source::Record, pid);
+    let ours = process::host_name().replace('/', "_");
+    let without_thread = host
+        .rsplit_once('-')
+        .filter(|(_, thread)| !thread.is_empty() && thread.bytes().all(|b| b.is_ascii_hexdigit()))
+        .map(|(host, _)| host);
+    if host != ours && without_thread != Some(ours.as_str()) {
+        name_host(&mut holder, without_thread.unwrap_or(host));
+    }
+    Some(holder)
+}
+
+impl Mkdir {
+    /// One try. `Interrupted`: it was taken from under our hands; try again.
+    fn begin(&self, spot: &Spot, inner: &OsStr) -> io::Result<Option<Made>> {
+        let Spot { folder, name } = spot;
+        let again = || Err(io::ErrorKind::Interrupted.into());
+        let ours = match folder.make_folder(name) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let Some(look) = folder.look(name)? else {
+                    return again();
+                };
+                if look.kind != Kind::Directory || !look.sticky {
+                    return Ok(None);
+                }
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        let take_back = |error: io::Error| {
+            if ours {
+                let _ = folder.remove_folder(name);
+            }
+            error
+        };
+        let inside = match folder.folder(name) {
+            Ok(Some(inside)) => inside,
+            Ok(None) => return again(),
+            Err(error)
+                if !ours
+                    && matches!(meaning(&error), Meaning::NoPermission | Meaning::WrongKind) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(take_back(error)),
+        };
+        let look = look_at_descriptor(inside.descriptor())?;
+        match try_flock(inside.descriptor(), Mode::Exclusive) {
+            Ok(Tried::Locked) => {}
+            // Another one goes on with it, or holds it.
+            Ok(Tried::Busy) => return Ok(None),
+            // Where directories cannot be locked there is no live mark, and no telling a half-made one from a held one.
+            Err(_) if ours => {}
+            Err(_) => return Ok(None),
+        }
+        if !inside.names(1)?.is_empty() {
+            return Ok(None);
+        }
+        match inside.make_file(inner) {
+            Ok(_) => {}
+            // 1. A removes the directory. 2. We, who opened it before, lock it. A removed directory takes no files.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return again(),
+            Err(error) => return Err(take_back(error)),
+        }
+        if folder.look(name)?.is_none_or(|l| l.inode != look.inode) {
+            let _ = inside.remove(inner);
+            return again();
+        }
+        Ok(Some(Made {
+            inode: look.inode,
+            content: bytes(inner),
+            mark: Some(inside.into_descriptor()),
+        }))
+    }
+}
+
+impl Form for Mkdir {
+    type Draft = ();
+
+    fn scheme(&self) -> &'static str {
+        "mkdir"
+    }
+
+    fn needs(&self) -> (&'static str, &'static str) {
+        (
+            "this file system cannot do it",
+            "another protocol may work here, `pidfile:` for instance, if every party uses it",
+        )
+    }
+
+    fn publish(&self, spot: &Spot, claim: &Claim, (): &mut ()) -> io::Result<Option<Made>> {
+        let inner = inner_name(claim.party().pid());
+        for _ in 0..CHANGING {
+            match self.begin(spot, &inner) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+        Err(too_fast())
+    }
+
+    fn see(&self, spot: &Spot) -> io::Result<Seen> {
+        let Spot { folder, name } = spot;
+        for _ in 0..CHANGING {
+            let Some(look) = folder.look(name)? else {
+                return Ok(Seen::Nothing);
+            };
+            let stranger = match look.kind {
+                Kind::Directory => None,
+                Kind::Symlink => Some(symlink::Symlink.see(spot)?),
+                Kind::Regular => Some(symlink::see_file(spot)?),
+                _ => Some(Seen::Foreign(look.kind.words().to_owned())),
+            };
+            if let Some(stranger) = stranger {
+                return Ok(file::strange(stranger, look));
+            }
+            let found = |content, holder| {
+                Seen::Claim(Found {
+                    look,
+                    content,
+                    holder,
+                })
+            };
+            let inside = match folder.folder(name) {
+                Ok(Some(inside)) => inside,
+                Ok(None) => continue,
+                Err(error) if meaning(&error) == Meaning::NoPermission => {
+                    return Ok(found(Vec::new(), Holder::unknown(Source::Record)));
+                }
+                Err(error) if meaning(&error) == Meaning::WrongKind => continue,
+                Err(error) => return Err(error),
+            };
+            let names = inside.names(2)?;
+            let seen = match names.as_slice() {
+                [] => found(Vec::new(), Holder::unknown(Source::Record)),
+                [inner] => match (inside.look(inner)?, read_inner(inner)) {
+                    // Released between the two looks.
+                    (None, _) => continue,
+                    (Some(file), Some(holder)) if file.kind == Kind::Regular && file.size == 0 => {
+                        found(bytes(inner), holder)
+                    }
+                    _ => Seen::Foreign("a directory with other things in it".into()),
+                },
+                _ => Seen::Foreign("a directory with other things in it".into()),
+            };
+            if unchanged(spot, &look)? {
+                return Ok(seen);
+            }
+        }
+        Err(too_fast())
+    }
+
+    fn stands(&self, spot: &Spot, made: &Made) -> io::Result<bool> {
+        let there = spot.folder.look(&spot.name)?;
+        if there.is_none_or(|l| l.inode != made.inode) {
+            return Ok(false);
+        }
+        // Through the path: it names our directory, which holds our file as long as nobody forces it away.
+        let mut inner = spot.name.clone();
+        inner.push("/");
+        inner.push(text::from_bytes(&made.content));
+        Ok(spot.folder.look(&inner)?.is_some())
+    }
+
+    fn open_claim(&self, spot: &Spot) -> io::Result<Option<Descriptor>> {
+        let inside = spot.folder.folder(&spot.name)?;
+        Ok(inside.and_then(|i| i.into_descriptor().into_inner()))
+    }
+
+    fn take_down(&self, spot: &Spot, content: &[u8]) -> io::Result<()> {
+        if !content.is_empty() {
+            let mut inner = spot.name.clone();
+            inner.push("/");
+            inner.push(text::from_bytes(content));
+            match spot.folder.remove(&inner) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        spot.folder.remove_folder(&spot.name)
+    }
+
+    fn renewal(&self) -> Option<Duration> {
+        Some(RENEWAL)
+    }
+
+    fn renew(&self, made: &Made) {
+        if let Some(mark) = made.mark.as_ref().filter(|m| m.is_ours()) {
+            // What cannot be touched is not renewed; whoever then takes it for abandoned is found out by `standing`.
+            let _ = touch(&**mark);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! A folder and the names in it: look, make, publish, remove. Nothing here follows a symbolic link at the last name.
+//!
+//! Not for: what a claim looks like (`protocol/`), or locking files (`file.rs`).
+
+use super::file::{Look, Tried, absent_is_none, flock, try_flock, unflock};
+use super::fork::Unshared;
+use crate::Mode;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, CWD, Dir, Mode as Bits, OFlags, RenameFlags, linkat, mkdirat, open, openat,
+    readlinkat, renameat_with, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+const PLAIN: OFlags = OFlags::CLOEXEC
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+/// The mode of a claim: others may read it, which is how they learn who holds.
+const READABLE: u32 = 0o644;
+
+/// A directory held open, so that a name means the same place for as long as it is held.
+#[derive(Debug)]
+pub(crate) struct Directory(Unshared<OwnedFd>);
+
+impl Directory {
+    /// Open a directory; symbolic links in its path are followed.
+    pub(crate) fn open(path: &Path) -> io::Result<Directory> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Directory(Unshared::new(open(path, flags, Bits::empty())?)))
+    }
+
+    /// Open a directory without the right to list it: names work, locking it does not.
+    pub(crate) fn open_unlisted(path: &Path) -> io::Result<Directory> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Directory(Unshared::new(open(path, flags, Bits::empty())?)))
+    }
+
+    /// Open a directory in this one. None: nothing there.
+    pub(crate) fn folder(&self, name: &OsStr) -> io::Result<Option<Directory>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | PLAIN;
+        let opened = absent_is_none(openat(&*self.0, name, flags, Bits::empty()))?;
+        Ok(opened.map(|fd| Directory(Unshared::new(fd))))
+    }
+
+    /// Whether this is the process that opened it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.0.is_ours()
+    }
+
+    /// The descriptor.
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// The descriptor, for keeps.
+    pub(crate) fn into_descriptor(self) -> Unshared<OwnedFd> {
+        self.0
+    }
+
+    /// What stands at a name in it.
+    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<Look>> {
+        absent_is_none(statat(&*self.0, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| Look::of(&s)))
+    }
+
+    /// The target of a symbolic link in it. None: nothing there.
+    pub(crate) fn link_target(&self, name: &OsStr) -> io::Result<Option<OsString>> {
+        absent_is_none(
+            readlinkat(&*self.0, name, Vec::new()).map(|t| OsString::from_vec(t.into_bytes())),
+        )
+    }
+
+    /// The names in it, but no more than so many.
+    pub(crate) fn names(&self, most: usize) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&*self.0)? {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+            if names.len() == most {
+                break;
+            }
+        }
+        Ok(names)
+    }
+
+    /// Open a regular file to read it. None: nothing there.
+    pub(crate) fn file(&self, name: &OsStr) -> io::Result<Option<OwnedFd>> {
+        absent_is_none(openat(
+            &*self.0,
+            name,
+            OFlags::RDONLY | PLAIN,
+            Bits::empty(),
+        ))
+    }
+
+    /// Make a file that has no name yet. Not every file system can.
+    pub(crate) fn unnamed(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        Ok(openat(&*self.0, ".", flags, Bits::from_raw_mode(READABLE))?)
+    }
+
+    /// Give such a file its name; `AlreadyExists` if that is taken.
+    pub(crate) fn name_it(&self, file: &impl AsFd, name: &OsStr) -> io::Result<()> {
+        // AT_EMPTY_PATH would ask for CAP_DAC_READ_SEARCH (before Linux 6.10).
+        let magic = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+        Ok(linkat(CWD, magic, &*self.0, name, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    /// Make an empty file; `AlreadyExists` if the name is taken.
+    pub(crate) fn make_file(&self, name: &OsStr) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | PLAIN;
+        Ok(openat(
+            &*self.0,
+            name,
+            flags,
+            Bits::from_raw_mode(READABLE),
+        )?)
+    }
+
+    /// Make a symbolic link; `AlreadyExists` if the name is taken.
+    pub(crate) fn make_link(&self, target: &OsStr, name: &OsStr) -> io::Result<()> {
+        Ok(symlinkat(target, &*self.0, name)?)
+    }
+
+    /// Make a directory with the sticky bit; `AlreadyExists` if the name is taken.
+    pub(crate) fn make_folder(&self, name: &OsStr) -> io::Result<()> {
+        Ok(mkdirat(&*self.0, name, Bits::from_raw_mode(0o1755))?)
+    }
+
+    /// Give a file a second name; `AlreadyExists` if that is taken.
+    pub(crate) fn second_name(&self, name: &OsStr, second: &OsStr) -> io::Result<()> {
+        Ok(linkat(&*self.0, name, &*self.0, second, AtFlags::empty())?)
+    }
+
+    /// Give a file another name, never in place of what stands there: `AlreadyExists` then.
+    pub(crate) fn rename(&self, name: &OsStr, other: &OsStr) -> io::Result<()> {
+        Ok(renameat_with(
+            &*self.0,
+            name,
+            &*self.0,
+            other,
+            RenameFlags::NOREPLACE,
+        )?)
+    }
+
+    /// Remove a name that is no directory.
+    pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
+        Ok(unlinkat(&*self.0, name, AtFlags::empty())?)
+    }
+
+    /// Remove an empty directory.
+    pub(crate) fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
+        Ok(unlinkat(&*self.0, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// One try for an exclusive flock on the directory itself.
+    pub(crate) fn try_flock(&self) -> io::Result<Tried> {
+        try_flock(&*self.0, Mode::Exclusive)
+    }
+
+    /// Sleep until there is one. Interrupted by a signal: `ErrorKind::Interrupted`.
+    pub(crate) fn flock(&self) -> io::Result<()> {
+        flock(&*self.0, Mode::Exclusive)
+    }
+
+    /// Give it up.
+    pub(crate) fn unflock(&self) {
+        let _ = unflock(&*self.0);
+    }
+}
+
+/// Whether a link cannot be made because this file system has none.
+pub(crate) fn has_no_links(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw_os_error),
+        Some(Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::MLINK | Errno::INVAL)
+    )
+}
