@@ -78,7 +78,11 @@ impl Birth {
     /// What is known of a process of this machine.
     pub(crate) fn of(pid: u32) -> Birth {
         Birth {
-            ticks: process::start_ticks(pid),
+            ticks: if pid == process::own_pid() {
+                process::own_start_ticks()
+            } else {
+                process::start_ticks(pid)
+            },
             boot: process::boot_id(),
             pid_namespace: process::namespace(Namespace::Pid),
             time_namespace: process::namespace(Namespace::Time),

@@ -263,6 +263,10 @@ pub(crate) mod process {
         None
     }
 
+    pub(crate) fn own_start_ticks() -> Option<u64> {
+        None
+    }
+
     pub(crate) fn namespace(_: Namespace) -> Option<u64> {
         None
     }

@@ -213,12 +213,15 @@ pub(crate) fn read_start(fd: &impl AsFd, most: usize) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Replace the whole content of a small record.
+/// Replace the whole content of a small record. Truncated last and only if need be: ext4 takes "truncate to nothing, write, close" for a careless
+/// replacement and writes to the disk at once (auto_da_alloc), which costs a millisecond.
 pub(crate) fn write_record(fd: &impl AsFd, record: &[u8]) -> io::Result<()> {
-    ftruncate(fd, 0)?;
     let mut written = 0;
     while written < record.len() {
         written += rustix::io::pwrite(fd, &record[written..], written as u64)?;
+    }
+    if fstat(fd)?.st_size > record.len() as i64 {
+        ftruncate(fd, record.len() as u64)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Who a process is. From pidfds and /proc; what /proc hides (hidepid, another namespace) is None, never guessed.
 
+use super::fork::PerProcess;
 use crate::sys::{Namespace, Presence};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
@@ -139,8 +140,17 @@ pub(crate) fn namespace(kind: Namespace) -> Option<u64> {
 
 /// The boot id of this machine: another one after each start.
 pub(crate) fn boot_id() -> Option<u128> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    u128::from_str_radix(&id.trim().replace('-', ""), 16).ok()
+    static KNOWN: PerProcess<Option<u128>> = PerProcess::new();
+    *KNOWN.get(|| {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        u128::from_str_radix(&id.trim().replace('-', ""), 16).ok()
+    })
+}
+
+/// The ticks at which this process started: asked once.
+pub(crate) fn own_start_ticks() -> Option<u64> {
+    static KNOWN: PerProcess<Option<u64>> = PerProcess::new();
+    *KNOWN.get(|| start_ticks(own_pid()))
 }
 
 /// The name of this machine.
