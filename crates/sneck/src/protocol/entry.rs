@@ -16,7 +16,7 @@ use crate::claim::{Claim, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
 use crate::place::{Place, Registry};
-use crate::sys::file::{Look, Meaning, Tried, meaning, try_flock};
+use crate::sys::file::{Look, Meaning, Tried, look_at_descriptor, meaning, try_flock};
 use crate::sys::folder::Directory;
 use crate::sys::locks;
 use crate::timeout::{Deadline, Timeout};
@@ -235,6 +235,12 @@ impl<F: Form> Target<F> {
             Err(error) => return Err(self.failed("open the claim", error)),
         };
         if let Some(claim) = &claim {
+            let inode = look_at_descriptor(claim)
+                .map_err(|e| self.failed("look", e))?
+                .inode;
+            if (inode.device, inode.number) != seen.inode {
+                return Ok(Removal::Changed);
+            }
             let locked = try_flock(claim, Mode::Exclusive).map_err(|e| self.failed("lock", e))?;
             if locked == Tried::Busy && right == Right::Stale {
                 return Ok(Removal::Marked);

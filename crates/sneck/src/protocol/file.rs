@@ -344,22 +344,23 @@ impl<T: Format> File<T> {
         } else {
             self.0.read(&content)
         };
+        let nobody = |look| found(look, content.clone(), Holder::unknown(Source::Record));
         Ok(match reading {
             Reading::Holder(holder) => Seen::Claim(found(look, content, holder)),
-            Reading::Nobody if self.0.nobody() == Nobody::Holds => {
-                Seen::Claim(found(look, content, Holder::unknown(Source::Record)))
-            }
-            Reading::Nobody if content.is_empty() => {
-                let what = "it is empty: its maker is just writing it, or died before".to_owned();
-                Seen::Damaged(what, found(look, content, Holder::unknown(Source::Record)))
-            }
-            Reading::Nobody | Reading::Impossible => {
-                let what = format!("`{shown}` is no process number");
-                Seen::Damaged(what, found(look, content, Holder::unknown(Source::Record)))
-            }
+            Reading::Nobody if self.0.nobody() == Nobody::Holds => Seen::Claim(nobody(look)),
+            Reading::Nobody | Reading::Impossible => match locked(&look)? {
+                Some(stranger) => stranger,
+                None if content.is_empty() => {
+                    let what = "it is empty: its maker is just writing it, or died before";
+                    Seen::Damaged(what.to_owned(), nobody(look))
+                }
+                None => Seen::Damaged(format!("`{shown}` is no process number"), nobody(look)),
+            },
             Reading::Other => match other_format(&content) {
                 Some((protocol, holder)) => super::entry::stranger(protocol, holder, &look),
-                None => locked_or_foreign(&look, &shown)?,
+                None => locked(&look)?.unwrap_or_else(|| {
+                    Seen::Foreign(format!("a file with other content (`{shown}`)"))
+                }),
             },
         })
     }
@@ -405,19 +406,13 @@ pub(super) fn strange(seen: Seen, look: Look) -> Seen {
     }
 }
 
-/// A file with some content: somebody's lock file, if somebody has it locked, or just a file.
-fn locked_or_foreign(look: &Look, shown: &str) -> io::Result<Seen> {
-    if let Sighting::Held { holders, .. } = inspect::flock_holders(look.inode)? {
-        if let Some(holder) = holders.into_iter().next() {
-            return Ok(super::entry::stranger("flock", holder, look));
-        }
-    }
-    let what = if shown.is_empty() {
-        "an empty file".to_owned()
-    } else {
-        format!("a file with other content (`{shown}`)")
+/// A file that is no claim of ours may be somebody's lock file: it is, if somebody has it locked.
+fn locked(look: &Look) -> io::Result<Option<Seen>> {
+    let Sighting::Held { holders, .. } = inspect::flock_holders(look.inode)? else {
+        return Ok(None);
     };
-    Ok(Seen::Foreign(what))
+    let holder = holders.into_iter().next();
+    Ok(holder.map(|holder| super::entry::stranger("flock", holder, look)))
 }
 
 /// Whether the nameless way is closed here. NotFound: /proc is not mounted.

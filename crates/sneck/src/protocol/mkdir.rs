@@ -7,7 +7,8 @@
 //! Bytes: a directory, mode 1755 less umask, with one empty file named `HOST.PID`. The directory is locked with flock(2) while its maker lives (the live mark). Read: also
 //! pylockfile's `HOST-THREAD.PID`; an empty directory is held by somebody unknown. A directory with anything else in it is just a directory.
 //!
-//! Made in steps: mkdir, lock, file inside, look whether it still stands there. The sticky bit says that it is one of ours: an empty one that nobody has locked is half made or half
+//! Made in steps: mkdir, lock, file inside, look whether it still stands there. The sticky bit (on a
+//! directory that others cannot write to, where it is of no use) says that it is one of ours: an empty one that nobody has locked is half made or half
 //! removed, nobody holds it, and whoever locks it first goes on with it. So a crash at any step leaves nothing that is in the way, and no litter. (On file systems that
 //! know no sticky bit, FAT for instance, a crash between the steps leaves a directory that only force removes.)
 //!
@@ -68,7 +69,7 @@ impl Mkdir {
                 let Some(look) = folder.look(name)? else {
                     return again();
                 };
-                if look.kind != Kind::Directory || !look.sticky {
+                if look.kind != Kind::Directory || !look.is_ours {
                     return Ok(None);
                 }
                 false
@@ -217,6 +218,8 @@ impl Form for Mkdir {
 
     fn take_down(&self, spot: &Spot, content: &[u8]) -> io::Result<()> {
         if !content.is_empty() {
+            // A crash after the next step is to leave what everybody can go on with, whoever made it. It may not be ours to change.
+            let _ = spot.folder.make_sticky(&spot.name);
             let mut inner = spot.name.clone();
             inner.push("/");
             inner.push(text::from_bytes(content));

@@ -114,6 +114,10 @@ pub(crate) mod folder {
             match self.0 {}
         }
 
+        pub(crate) fn make_sticky(&self, _: &OsStr) -> io::Result<()> {
+            match self.0 {}
+        }
+
         pub(crate) fn second_name(&self, _: &OsStr, _: &OsStr) -> io::Result<()> {
             match self.0 {}
         }
@@ -364,7 +368,7 @@ pub(crate) mod file {
         pub(crate) kind: Kind,
         pub(crate) size: u64,
         pub(crate) links: u64,
-        pub(crate) sticky: bool,
+        pub(crate) is_ours: bool,
         pub(crate) changed: i128,
     }
 

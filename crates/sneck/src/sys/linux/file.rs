@@ -62,8 +62,8 @@ pub(crate) struct Look {
     pub(crate) size: u64,
     /// How many names it has.
     pub(crate) links: u64,
-    /// The sticky bit, by which our own directories are known.
-    pub(crate) sticky: bool,
+    /// Sticky, and not for others to write to: by this our own directories are known.
+    pub(crate) is_ours: bool,
     /// Status change time, in nanoseconds since 1970: no program can set it back.
     pub(crate) changed: i128,
 }
@@ -86,7 +86,7 @@ impl Look {
             kind,
             size: u64::try_from(stat.st_size).unwrap_or(0),
             links: stat.st_nlink,
-            sticky: stat.st_mode & 0o1000 != 0,
+            is_ours: stat.st_mode & 0o1022 == 0o1000,
             changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
         }
     }

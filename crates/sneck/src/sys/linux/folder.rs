@@ -7,7 +7,7 @@ use super::fork::Unshared;
 use crate::Mode;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Dir, Mode as Bits, OFlags, RenameFlags, linkat, mkdirat, open, openat,
+    AtFlags, CWD, Dir, Mode as Bits, OFlags, RenameFlags, chmodat, linkat, mkdirat, open, openat,
     readlinkat, renameat_with, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
@@ -22,6 +22,8 @@ const PLAIN: OFlags = OFlags::CLOEXEC
     .union(OFlags::NOCTTY);
 /// The mode of a claim: others may read it, which is how they learn who holds.
 const READABLE: u32 = 0o644;
+/// The mode of a directory that is a claim: sticky, which is of no use where nobody else may write, and so says whose it is.
+const OURS: u32 = 0o1755;
 
 /// A directory held open, so that a name means the same place for as long as it is held.
 #[derive(Debug)]
@@ -130,7 +132,17 @@ impl Directory {
 
     /// Make a directory with the sticky bit; `AlreadyExists` if the name is taken.
     pub(crate) fn make_folder(&self, name: &OsStr) -> io::Result<()> {
-        Ok(mkdirat(&*self.0, name, Bits::from_raw_mode(0o1755))?)
+        Ok(mkdirat(&*self.0, name, Bits::from_raw_mode(OURS))?)
+    }
+
+    /// Give a directory the mode of those that we make.
+    pub(crate) fn make_sticky(&self, name: &OsStr) -> io::Result<()> {
+        Ok(chmodat(
+            &*self.0,
+            name,
+            Bits::from_raw_mode(OURS),
+            AtFlags::empty(),
+        )?)
     }
 
     /// Give a file a second name; `AlreadyExists` if that is taken.
