@@ -219,7 +219,11 @@ impl Form for Mkdir {
     fn take_down(&self, spot: &Spot, content: &[u8]) -> io::Result<()> {
         if !content.is_empty() {
             // A crash after the next step is to leave what everybody can go on with, whoever made it. It may not be ours to change.
-            let _ = spot.folder.make_sticky(&spot.name);
+            if spot.folder.look(&spot.name)?.is_some_and(|l| !l.is_ours) {
+                if let Some(inside) = spot.folder.folder(&spot.name)? {
+                    let _ = inside.make_ours();
+                }
+            }
             let mut inner = spot.name.clone();
             inner.push("/");
             inner.push(text::from_bytes(content));

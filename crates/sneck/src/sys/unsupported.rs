@@ -114,7 +114,7 @@ pub(crate) mod folder {
             match self.0 {}
         }
 
-        pub(crate) fn make_sticky(&self, _: &OsStr) -> io::Result<()> {
+        pub(crate) fn make_ours(&self) -> io::Result<()> {
             match self.0 {}
         }
 

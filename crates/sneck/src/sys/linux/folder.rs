@@ -7,7 +7,7 @@ use super::fork::Unshared;
 use crate::Mode;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Dir, Mode as Bits, OFlags, RenameFlags, chmodat, linkat, mkdirat, open, openat,
+    AtFlags, CWD, Dir, Mode as Bits, OFlags, RenameFlags, fchmod, linkat, mkdirat, open, openat,
     readlinkat, renameat_with, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
@@ -135,14 +135,9 @@ impl Directory {
         Ok(mkdirat(&*self.0, name, Bits::from_raw_mode(OURS))?)
     }
 
-    /// Give a directory the mode of those that we make.
-    pub(crate) fn make_sticky(&self, name: &OsStr) -> io::Result<()> {
-        Ok(chmodat(
-            &*self.0,
-            name,
-            Bits::from_raw_mode(OURS),
-            AtFlags::empty(),
-        )?)
+    /// Give it the mode of those that we make.
+    pub(crate) fn make_ours(&self) -> io::Result<()> {
+        Ok(fchmod(&*self.0, Bits::from_raw_mode(OURS))?)
     }
 
     /// Give a file a second name; `AlreadyExists` if that is taken.
