@@ -162,7 +162,7 @@ impl LockBuilder {
         let protocol: Arc<dyn Protocol> = match self.record {
             Record::None => self.registry.protocol(place)?,
             record if place.scheme() == DEFAULT_SCHEME => {
-                Arc::new(flock::Flock::new(place.clone(), record)?)
+                Arc::new(flock::at(place.clone(), record)?)
             }
             _ => {
                 let what = format!("only flock can write a record, not {}", place.scheme());

@@ -12,6 +12,7 @@
 //!   might be a claim that another program is just writing is [`Sighting::Damaged`].
 
 pub(crate) mod flock;
+mod kernel;
 pub(crate) mod symlink;
 
 pub use crate::sys::file::{Borrowed, Descriptor};
@@ -366,7 +367,7 @@ pub enum Tokens {
 
 pub(crate) fn register_local(registry: &mut Registry) {
     registry.register("flock", |place| {
-        Ok(Arc::new(flock::Flock::new(place.clone(), Record::None)?))
+        Ok(Arc::new(flock::at(place.clone(), Record::None)?))
     });
     registry.register("symlink", |place| {
         Ok(Arc::new(symlink::Symlink::new(place.clone())?))

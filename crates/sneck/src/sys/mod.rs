@@ -50,11 +50,21 @@ pub(crate) enum Presence {
     Unknown,
 }
 
+/// The families of kernel locks. Neither sees the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KernelFamily {
+    /// flock(2).
+    Flock,
+    #[allow(dead_code)] // used from the next step on
+    /// fcntl(2): POSIX record locks and OFD locks, which exclude each other.
+    Fcntl,
+}
+
 /// One line of the kernel's list of locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(sneck_unsupported, allow(dead_code))]
 pub(crate) struct KernelLock {
     pub(crate) mode: crate::Mode,
-    /// 0 or -1 where the kernel does not tell.
+    /// 0 or -1 where the kernel does not tell: always for an OFD lock, which belongs to no process.
     pub(crate) pid: i32,
 }

@@ -141,10 +141,10 @@ pub(crate) mod process {
 pub(crate) mod locks {
     //! The kernel's list of locks is not to be had.
     use super::file::{Inode, unsupported};
-    use crate::sys::KernelLock;
+    use crate::sys::{KernelFamily, KernelLock};
     use std::io;
 
-    pub(crate) fn flocks_on(_: Inode) -> io::Result<Vec<KernelLock>> {
+    pub(crate) fn held_on(_: Inode, _: KernelFamily) -> io::Result<Vec<KernelLock>> {
         unsupported()
     }
 
@@ -152,7 +152,7 @@ pub(crate) mod locks {
         true
     }
 
-    pub(crate) fn flock_keepers(_: Inode) -> Vec<KernelLock> {
+    pub(crate) fn keepers(_: Inode, _: KernelFamily) -> Vec<KernelLock> {
         Vec::new()
     }
 }
