@@ -123,7 +123,7 @@ impl Registry {
         }
     }
 
-    /// The protocols of this machine: `flock`, `symlink`.
+    /// The protocols of this machine: `flock`, `fcntl`, `symlink`.
     pub fn local() -> Registry {
         let mut registry = Registry::empty();
         crate::protocol::register_local(&mut registry);
@@ -221,7 +221,9 @@ mod tests {
         assert_eq!(read("").unwrap_err().kind(), ErrorKind::Usage);
         let unknown = read("smylink:a").unwrap_err().to_string();
         assert!(
-            unknown.contains("flock, symlink") && unknown.contains("./smylink:"),
+            unknown.contains("flock")
+                && unknown.contains("symlink")
+                && unknown.contains("./smylink:"),
             "{unknown}"
         );
     }

@@ -11,6 +11,7 @@
 //! - What is seen at the place and is not a claim of this protocol is an error ([`crate::ErrorKind::Foreign`]) and is left alone. What
 //!   might be a claim that another program is just writing is [`Sighting::Damaged`].
 
+mod fcntl;
 pub(crate) mod flock;
 mod kernel;
 pub(crate) mod symlink;
@@ -369,6 +370,7 @@ pub(crate) fn register_local(registry: &mut Registry) {
     registry.register("flock", |place| {
         Ok(Arc::new(flock::at(place.clone(), Record::None)?))
     });
+    registry.register("fcntl", |place| Ok(Arc::new(fcntl::at(place.clone())?)));
     registry.register("symlink", |place| {
         Ok(Arc::new(symlink::Symlink::new(place.clone())?))
     });

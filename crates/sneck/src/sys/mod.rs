@@ -11,6 +11,7 @@
 //! | `fork` | descriptors that a forked child must not keep, and how to tell that one was forked |
 //! | `futex` | one word to sleep on that a signal can interrupt |
 //! | `locks` | the kernel's list of locks |
+//! | `ofd` | fcntl(2) locks that belong to an open file |
 //! | `process` | who a process is: alive, since when, whose, running what |
 //! | `text` | paths that may not be UTF-8 |
 
@@ -21,7 +22,7 @@ mod platform;
 #[path = "unsupported.rs"]
 mod platform;
 
-pub(crate) use platform::{clock, file, fork, futex, locks, process, text};
+pub(crate) use platform::{clock, file, fork, futex, locks, ofd, process, text};
 
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +56,6 @@ pub(crate) enum Presence {
 pub(crate) enum KernelFamily {
     /// flock(2).
     Flock,
-    #[allow(dead_code)] // used from the next step on
     /// fcntl(2): POSIX record locks and OFD locks, which exclude each other.
     Fcntl,
 }

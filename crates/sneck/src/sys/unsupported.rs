@@ -138,6 +138,25 @@ pub(crate) mod process {
     }
 }
 
+pub(crate) mod ofd {
+    //! No file can be opened, so none can be locked.
+    use super::file::{Descriptor, Tried};
+    use crate::Mode;
+    use std::io;
+
+    pub(crate) fn try_lock(fd: &Descriptor, _: Mode) -> io::Result<Tried> {
+        match *fd {}
+    }
+
+    pub(crate) fn lock(fd: &Descriptor, _: Mode) -> io::Result<()> {
+        match *fd {}
+    }
+
+    pub(crate) fn unlock(fd: &Descriptor) -> io::Result<()> {
+        match *fd {}
+    }
+}
+
 pub(crate) mod locks {
     //! The kernel's list of locks is not to be had.
     use super::file::{Inode, unsupported};
@@ -236,6 +255,8 @@ pub(crate) mod file {
     pub(crate) enum Access {
         Lock,
         Write,
+        ReadOnly,
+        WriteOnly,
     }
 
     #[derive(Debug)]

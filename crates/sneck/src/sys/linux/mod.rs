@@ -5,5 +5,6 @@ pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod locks;
+pub(crate) mod ofd;
 pub(crate) mod process;
 pub(crate) mod text;
