@@ -123,7 +123,7 @@ impl Registry {
         }
     }
 
-    /// The protocols of this machine: `flock`, `fcntl`, `symlink`.
+    /// The protocols of this machine: `flock`, `fcntl`, `symlink`; and `memory`, for the threads of this process.
     pub fn local() -> Registry {
         let mut registry = Registry::empty();
         crate::protocol::register_local(&mut registry);

@@ -14,6 +14,7 @@
 mod fcntl;
 pub(crate) mod flock;
 mod kernel;
+pub(crate) mod memory;
 pub(crate) mod symlink;
 
 pub use crate::sys::file::{Borrowed, Descriptor};
@@ -29,6 +30,7 @@ use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use crate::wait::Bell;
 pub use flock::Record;
 
 /// How holding is written down at one place.
@@ -155,6 +157,8 @@ pub enum Wake {
     Ready(Descriptor),
     /// The moment comes.
     At(Moment),
+    /// The bell is rung: [`Bell::listen`].
+    Rung(Bell, u32),
 }
 
 /// What a look at a place gave.
@@ -371,6 +375,9 @@ pub(crate) fn register_local(registry: &mut Registry) {
         Ok(Arc::new(flock::at(place.clone(), Record::None)?))
     });
     registry.register("fcntl", |place| Ok(Arc::new(fcntl::at(place.clone())?)));
+    registry.register("memory", |place| {
+        Ok(Arc::new(memory::Memory::new(place.clone())))
+    });
     registry.register("symlink", |place| {
         Ok(Arc::new(symlink::Symlink::new(place.clone())?))
     });
