@@ -224,9 +224,13 @@ fn whoever_waits_in_another_line_is_woken_and_does_not_poll() {
         while begun.elapsed() < Duration::from_millis(300) {
             waiter.still();
         }
+        let held_for = begun.elapsed();
+        let end = Moment::now();
         guard.release().expect("it is held");
         let released = waiter.wait().expect("it came free");
         released.expect("it was held");
+        // The net below the bell is cast after 100 ms and then after a second.
+        assert!(end.elapsed() < held_for, "not woken, it came by itself");
         assert_eq!(polled.load(Ordering::Relaxed), 0);
         // One that polls had tried 10 times by then.
         let tries = tries.load(Ordering::Relaxed);

@@ -170,7 +170,7 @@ struct Holding {
 
 impl Holding {
     fn leave(&mut self) {
-        // A forked child has a table of its own, in which another claim may bear this number.
+        // A forked child's copy: the claim stands in the parent's table.
         if !self.held || self.generation != generation() {
             return;
         }
