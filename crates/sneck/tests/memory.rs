@@ -185,6 +185,8 @@ fn exclusion_rests_on_the_lock_and_not_on_the_line() {
     must_be_busy(&through("lines", |b| b).0);
     drop(readers.0);
     must_be_busy(&named("lines"));
+    // Here nobody stands in its own line.
+    must_be_busy(&through("lines", |b| b).0);
     drop(readers.1);
     drop(named("lines").try_acquire().expect("it is free"));
 }
