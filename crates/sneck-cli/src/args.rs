@@ -72,7 +72,7 @@ pub(crate) struct RunArgs {
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]
     pub(crate) conflict_exit_code: u8,
     /// Do not let COMMAND inherit the lock: it is freed when sneck ends, even if COMMAND still runs. Gives up the promise that no second command starts
-    /// before the first has ended. (flock, postgres; file protocols name COMMAND's pid either way)
+    /// before the first has ended. (flock, fcntl, postgres; file protocols name COMMAND's pid either way)
     #[arg(short = 'o', long)]
     pub(crate) close: bool,
     /// The protocol by which LOCK is locked; LOCK is then taken as it stands

@@ -3,6 +3,7 @@
 use crate::args::{RunArgs, StaleArg, StatusArgs};
 use crate::exit::Exit;
 use crate::waiting::Verbosity;
+use sneck::protocol::Reach;
 use sneck::{Error, ErrorKind, Mode, Place, Registry, Stale, Timeout};
 use std::ffi::{OsStr, OsString};
 
@@ -102,24 +103,21 @@ impl Status {
 }
 
 fn place(registry: &Registry, protocol: Option<&str>, lock: &OsStr) -> Result<Place, Error> {
-    let in_this_process_only =
-        |scheme: &str| scheme == "memory" && !registry.schemes().any(|known| known == "memory");
-    let written = lock
-        .to_str()
-        .and_then(|l| l.split_once(':'))
-        .map(|(scheme, _)| scheme);
-    if protocol.or(written).is_some_and(in_this_process_only) {
-        let what = "a lock of protocol memory excludes threads of one process: it cannot protect a command";
-        return Err(
-            Error::new(ErrorKind::Usage, "read the place", what).advise("name a file to lock")
-        );
-    }
     let place = match protocol {
         None => registry.place(lock)?,
         Some(_) if lock.is_empty() => return registry.place(lock),
         Some(scheme) => Place::file(scheme, lock),
     };
     // Ask now whether the protocol accepts it, before anything is started.
-    registry.protocol(&place)?;
+    let reach = registry.protocol(&place)?.capabilities().reach;
+    if reach == Reach::Process {
+        let what = format!(
+            "a lock of protocol {} excludes threads of one process: it cannot protect a command",
+            place.scheme()
+        );
+        return Err(
+            Error::new(ErrorKind::Usage, "read the place", what).advise("name a file to lock")
+        );
+    }
     Ok(place)
 }

@@ -247,18 +247,20 @@ fn a_command_that_waits_for_its_lock_never_runs_once_sneck_is_killed() {
 }
 
 #[test]
-fn background_children_keep_a_flock_and_o_gives_that_up() {
-    let place = Place::new();
-    let script = "sh -c 'while [ ! -e leave ]; do sleep 0.02; done' > /dev/null 2>&1 &";
-    assert_eq!(place.code(&["run", "l", "--", "sh", "-c", script]), 0);
-    assert_eq!(place.code(&["run", "-n", "l", "true"]), 75);
-    assert_eq!(
-        place.code(&["run", "-o", "other", "--", "sh", "-c", script]),
-        0
-    );
-    assert_eq!(place.code(&["run", "-n", "other", "true"]), 0);
-    place.leave();
-    assert_eq!(place.code(&["run", "l", "true"]), 0);
+fn background_children_keep_a_kernel_lock_and_o_gives_that_up() {
+    for (lock, other) in [("l", "other"), ("fcntl:l", "fcntl:other")] {
+        let place = Place::new();
+        let script = "sh -c 'while [ ! -e leave ]; do sleep 0.02; done' > /dev/null 2>&1 &";
+        assert_eq!(place.code(&["run", lock, "--", "sh", "-c", script]), 0);
+        assert_eq!(place.code(&["run", "-n", lock, "true"]), 75);
+        assert_eq!(
+            place.code(&["run", "-o", other, "--", "sh", "-c", script]),
+            0
+        );
+        assert_eq!(place.code(&["run", "-n", other, "true"]), 0);
+        place.leave();
+        assert_eq!(place.code(&["run", lock, "true"]), 0);
+    }
 }
 
 #[test]
@@ -372,7 +374,10 @@ fn what_is_wrong_has_its_code_and_its_place_in_the_message() {
         (&["run", "symlink:file", "true"], 66, "file"),
         (&["run", "symlink:link", "true"], 66, "/etc/passwd"),
         (&["run", "none/l", "true"], 73, "none/l"),
-        (&["run", "memory:l", "true"], 64, "memory"),
+        (&["run", "memory:l", "true"], 64, "cannot protect a command"),
+        (&["run", "memory:", "true"], 64, "cannot protect a command"),
+        (&["run", "--protocol", "memory", "l", "true"], 64, "memory"),
+        (&["status", "memory:l"], 64, "memory"),
         (&["run", "flokc:l", "true"], 64, "flokc"),
         (&["run", "-s", "symlink:l", "true"], 64, "shared"),
         (&["run", &refused, "true"], 69, "127.0.0.1"),

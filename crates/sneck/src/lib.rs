@@ -39,13 +39,16 @@
 //! | `dotlock:path` | the lock file of mailboxes | dotlockfile, lockfile-create, mutt, procmail | the same, if it names its holder |
 //! | `labm8:path` | a file with pid and time | labm8 | the same |
 //! | `mkdir:path` | a directory | pylockfile, proper-lockfile, shell scripts | the same, if it names its holder |
+//! | `fcntl:path` | an OFD lock on the whole file | POSIX record locks: lckdo, with-lock-ex, runlock, fasteners, apt | a free lock |
 //! | `symlink:path` | a symbolic link to the holder's pid | Twisted | a stale link that the next one breaks |
+//! | `memory:name`, `memory:` | nothing: threads of this process only; see [`Lock::in_memory`] | nobody | nothing |
 //! | `postgres://…` (crate `sneck-postgres`) | an advisory lock | `pg_advisory_lock` | a free lock |
 //!
 //! # Pitfalls
 //!
 //! - `let _ = lock.acquire()` releases at once; `let _guard = …` holds.
 //! - flock(2) and fcntl(2) locks do not see each other: all parties must use one family.
+//! - A process must not guard a file with POSIX record locks of its own and name it as a lock here: closing it drops them. Looking opens nothing.
 //! - Removing a lock file while it is held lets a second party in. [`Guard::standing`] tells; better, never remove it.
 //! - A number in a lock file means something on one machine and in one pid namespace only.
 //! - A thread that acquires what it holds gets an error, not a deadlock: [`Reentry`].

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guard;
 use crate::observer::Observer;
 use crate::place::{DEFAULT_SCHEME, Place, Registry};
+use crate::protocol::memory::Memory;
 use crate::protocol::{
     Capabilities, Mark, Protocol, Record, Removable, Removal, Right, Sighting, flock,
 };
@@ -168,20 +169,24 @@ impl LockBuilder {
         let protocol: Arc<dyn Protocol> = match self.record {
             Record::None => self.registry.protocol(place)?,
             record if place.scheme() == DEFAULT_SCHEME => {
-                Arc::new(flock::Flock::new(place.clone(), record)?)
+                Arc::new(flock::at(place.clone(), record)?)
             }
             _ => {
                 let what = format!("only flock can write a record, not {}", place.scheme());
                 return Err(Error::new(ErrorKind::Usage, "read the settings", what).at(place));
             }
         };
+        Ok(self.of(protocol))
+    }
+
+    fn of(self, protocol: Arc<dyn Protocol>) -> Lock {
         // Now, and not at first use: a child forked while another thread finds it out would wait for that thread for ever.
         let identity = protocol.identity().into();
-        Ok(Lock {
+        Lock {
             protocol,
             settings: Arc::new(self.settings),
             identity,
-        })
+        }
     }
 }
 
@@ -217,6 +222,22 @@ impl Lock {
     /// [`ErrorKind::Usage`] if the path does not end in a file name.
     pub fn new(path: impl AsRef<Path>) -> Result<Lock> {
         Lock::builder().file(DEFAULT_SCHEME, path)
+    }
+
+    /// A lock that is nowhere but in memory, for the threads of this process: where a program wants a [`Lock`] and there is nothing to
+    /// guard against other processes. Each call makes another lock; clones mean the same one.
+    ///
+    /// ```
+    /// use sneck::Lock;
+    /// let lock = Lock::in_memory();
+    /// let guard = lock.acquire()?;
+    /// assert!(lock.clone().try_acquire().unwrap_err().is_held());
+    /// assert!(Lock::in_memory().try_acquire().is_ok());
+    /// # drop(guard);
+    /// # Ok::<(), sneck::Error>(())
+    /// ```
+    pub fn in_memory() -> Lock {
+        Lock::builder().of(Arc::new(Memory::new(Place::file("memory", ""))))
     }
 
     /// Anything else.

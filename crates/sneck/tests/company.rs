@@ -1,4 +1,4 @@
-//! Live beside the programs that speak the same protocols: flock(1), setlock and stock Twisted. In both directions, and the death of a holder is
+//! Live beside the programs that speak the same protocols: flock(1), setlock, POSIX record locks as Python takes them, and stock Twisted. In both directions, and the death of a holder is
 //! seen by the other side.
 //!
 //! `scripts/test` installs them, and says in `SNECK_TEST_PYTHON` which Python has Twisted.
@@ -180,8 +180,43 @@ lock.unlock()
     },
 };
 
+/// A POSIX record lock, which belongs to the process, on the whole file.
+const POSIX: Company = Company {
+    scheme: "fcntl",
+    hold: |path| posix("fcntl.LOCK_EX", path),
+    once: |path| posix("fcntl.LOCK_EX | fcntl.LOCK_NB", path),
+};
+
+/// The same on the first byte alone, as with-lock-ex does.
+const POSIX_BYTE: Company = Company {
+    scheme: "fcntl",
+    hold: |path| posix("fcntl.LOCK_EX, 1", path),
+    once: |path| posix("fcntl.LOCK_EX | fcntl.LOCK_NB, 1", path),
+};
+
+fn posix(how: &str, path: &Path) -> Command {
+    let script = format!(
+        "
+import fcntl, sys
+file = open(sys.argv[1], 'a+')
+fcntl.lockf(file, {how})
+print('in', flush=True)
+sys.stdin.readline()
+"
+    );
+    let mut command = Command::new(python());
+    command.arg("-c").arg(script).arg(path);
+    // A refused try says so at length.
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn python() -> String {
+    env::var("SNECK_TEST_PYTHON").unwrap_or_else(|_| "python3".into())
+}
+
 fn twisted(script: &str, path: &Path) -> Command {
-    let python = env::var("SNECK_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let python = python();
     let begin = "
 import sys, time
 from twisted.python.lockfile import FilesystemLock
@@ -305,6 +340,38 @@ fn twisted_and_this_library_see_each_other_die() {
     for waiting in [Waiting::Best, Waiting::Polling] {
         see_each_other_die(&TWISTED, waiting);
     }
+}
+
+#[test]
+fn posix_locks_of_other_processes_and_this_library_exclude_each_other() {
+    for waiting in WAYS {
+        exclude_each_other(&POSIX, waiting);
+    }
+    exclude_each_other(&POSIX_BYTE, Waiting::Best);
+}
+
+#[test]
+fn posix_locks_of_other_processes_and_this_library_see_each_other_die() {
+    for waiting in WAYS {
+        see_each_other_die(&POSIX, waiting);
+    }
+}
+
+#[test]
+fn readers_share_with_posix_readers() {
+    let setup = setup("fcntl", Waiting::Best);
+    let path = setup.folder.join("lock");
+    let guard = setup.lock_with(|b| b.mode(Mode::Shared)).try_acquire();
+    let guard = guard.expect("it is free");
+    let shared = || {
+        let mut command = posix("fcntl.LOCK_SH | fcntl.LOCK_NB", &path);
+        command.status().expect("it runs").success()
+    };
+    assert!(shared());
+    assert!(!tries(&POSIX, &path));
+    drop(guard);
+    let _guard = setup.lock().try_acquire().expect("it is free");
+    assert!(!shared());
 }
 
 #[test]

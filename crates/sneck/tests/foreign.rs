@@ -75,15 +75,20 @@ fn is_refused(setup: &Setup, path: &Path, kind: ErrorKind) -> String {
 }
 
 #[test]
-fn what_is_no_regular_file_is_no_flock() {
-    let (folder, path) = setup("flock");
+fn what_is_no_regular_file_is_no_kernel_lock() {
+    is_no_kernel_lock("flock");
+    is_no_kernel_lock("fcntl");
+}
+
+fn is_no_kernel_lock(scheme: &str) {
+    let (folder, path) = setup(scheme);
     fs::create_dir(&path).expect("our own folder");
     assert_eq!(
         is_refused(&folder, &path, ErrorKind::Foreign),
         "a directory"
     );
 
-    let (fifo, path) = setup("flock");
+    let (fifo, path) = setup(scheme);
     let made = Command::new("mkfifo").arg(&path).status();
     assert!(made.expect("`mkfifo` is there").success());
     // Whoever opens one end of it lets the other one go on.
@@ -98,12 +103,12 @@ fn what_is_no_regular_file_is_no_flock() {
     writer.kill().expect("our own child");
     writer.wait().expect("our own child");
 
-    let (socket, path) = setup("flock");
+    let (socket, path) = setup(scheme);
     let _listener = UnixListener::bind(&path).expect("a socket");
     assert_eq!(is_refused(&socket, &path, ErrorKind::Foreign), "a socket");
 
     for target in ["nowhere", "there", "."] {
-        let (link, path) = setup("flock");
+        let (link, path) = setup(scheme);
         fs::write(link.folder.join("there"), "content").expect("our own folder");
         symlink(target, &path).expect("our own folder");
         assert_eq!(
@@ -197,17 +202,19 @@ fn a_number_that_is_no_process_number_is_damage_and_left_alone() {
 
 #[test]
 fn the_content_of_a_lock_file_is_never_touched() {
-    let (setup, path) = setup("flock");
-    fs::write(&path, "somebody's precious content").expect("our own folder");
-    let before = state(&path);
-    let guard = setup
-        .lock()
-        .acquire()
-        .expect("a regular file can be locked");
-    setup.child().must_be_refused();
-    assert_eq!(state(&path), before);
-    guard.release().expect("it is held");
-    assert_eq!(state(&path), before);
+    for scheme in ["flock", "fcntl"] {
+        let (setup, path) = setup(scheme);
+        fs::write(&path, "somebody's precious content").expect("our own folder");
+        let before = state(&path);
+        let guard = setup
+            .lock()
+            .acquire()
+            .expect("a regular file can be locked");
+        setup.child().must_be_refused();
+        assert_eq!(state(&path), before);
+        guard.release().expect("it is held");
+        assert_eq!(state(&path), before);
+    }
 }
 
 #[test]
@@ -255,7 +262,7 @@ fn a_record_is_there_while_it_is_held_and_what_is_left_tells_of_a_death() {
 
 #[test]
 fn a_missing_folder_is_named_and_not_made() {
-    for scheme in ["flock", "symlink"] {
+    for scheme in ["flock", "fcntl", "symlink"] {
         let (setup, path) = setup_at(scheme, "missing/lock");
         let error = setup.lock().acquire().expect_err("there is no folder");
         assert_eq!(error.kind(), ErrorKind::CannotCreate, "{error}");
@@ -276,7 +283,7 @@ fn a_missing_folder_is_named_and_not_made() {
 
 #[test]
 fn a_name_that_is_too_long_cannot_be_made() {
-    for scheme in ["flock", "symlink"] {
+    for scheme in ["flock", "fcntl", "symlink"] {
         for name in ["x".repeat(300), "d/".repeat(3000) + "lock"] {
             let (setup, _) = setup_at(scheme, &name);
             let error = setup
@@ -290,7 +297,7 @@ fn a_name_that_is_too_long_cannot_be_made() {
 
 #[test]
 fn a_folder_that_is_not_ours_to_write_is_a_matter_of_permission() {
-    for scheme in ["flock", "symlink"] {
+    for scheme in ["flock", "fcntl", "symlink"] {
         let (setup, path) = setup_at(scheme, "closed/lock");
         let folder = setup.folder.join("closed");
         fs::create_dir(&folder).expect("our own folder");
@@ -333,7 +340,7 @@ fn a_lock_file_that_may_only_be_read_or_only_be_written_can_be_locked() {
 
 #[test]
 fn on_a_file_system_that_cannot_be_written_no_lock_is_made() {
-    for scheme in ["flock", "symlink"] {
+    for scheme in ["flock", "fcntl", "symlink"] {
         let (setup, path) = setup_at(scheme, "mount/lock");
         let folder = setup.folder.join("mount");
         fs::create_dir(&folder).expect("our own folder");

@@ -16,6 +16,12 @@ sneck_testkit::entry!(Registry::local);
 
 const WAYS: [Waiting; 3] = [Waiting::Best, Waiting::Events, Waiting::Polling];
 
+/// The protocols that lock a file in the kernel, each way of waiting.
+fn kernel_locks() -> impl Iterator<Item = (&'static str, Waiting)> {
+    let schemes = ["flock", "fcntl"].into_iter();
+    schemes.flat_map(|scheme| WAYS.map(|waiting| (scheme, waiting)))
+}
+
 fn setup(scheme: &str, waiting: Waiting) -> (Setup, PathBuf) {
     let place = |folder: &std::path::Path| format!("{scheme}:{}/lock", folder.display());
     let setup = Setup::new(Registry::local, place, waiting, CHILD_ENTRY);
@@ -67,8 +73,8 @@ fn newcomers_get_it_and_the_release_leaves_them_alone(setup: &Setup, lost: Guard
 
 #[test]
 fn the_holder_of_a_removed_lock_file_is_told_and_newcomers_get_a_new_one() {
-    for waiting in WAYS {
-        let (setup, path) = setup("flock", waiting);
+    for (scheme, waiting) in kernel_locks() {
+        let (setup, path) = setup(scheme, waiting);
         let guard = setup.lock().acquire().expect("it is free");
         assert_eq!(guard.standing(), Standing::Held);
         fs::remove_file(&path).expect("it is there");
@@ -80,8 +86,8 @@ fn the_holder_of_a_removed_lock_file_is_told_and_newcomers_get_a_new_one() {
 
 #[test]
 fn the_holder_of_a_replaced_lock_file_is_told_and_newcomers_get_the_new_one() {
-    for waiting in WAYS {
-        let (setup, path) = setup("flock", waiting);
+    for (scheme, waiting) in kernel_locks() {
+        let (setup, path) = setup(scheme, waiting);
         let guard = setup.lock().acquire().expect("it is free");
         let other = setup.folder.join("other");
         fs::write(&other, "other content").expect("our own folder");
@@ -112,7 +118,7 @@ fn a_release_after_the_file_was_replaced_leaves_the_file_of_another_holder_alone
 
 #[test]
 fn whoever_waits_in_the_line_of_a_lost_lock_gets_the_new_one_before_the_old_is_released() {
-    for scheme in ["flock", "symlink"] {
+    for scheme in ["flock", "fcntl", "symlink"] {
         for waiting in WAYS {
             let (setup, path) = setup(scheme, waiting);
             let guard = setup.lock().acquire().expect("it is free");
@@ -133,6 +139,8 @@ fn another_process_that_waits_on_events_or_polls_gets_the_new_one_before_the_old
     for (scheme, waiting) in [
         ("flock", Waiting::Events),
         ("flock", Waiting::Polling),
+        ("fcntl", Waiting::Events),
+        ("fcntl", Waiting::Polling),
         ("symlink", Waiting::Best),
         ("symlink", Waiting::Polling),
     ] {
@@ -153,15 +161,17 @@ fn another_process_that_waits_on_events_or_polls_gets_the_new_one_before_the_old
 #[test]
 fn a_process_that_sleeps_in_the_kernel_on_a_removed_file_gets_the_new_one_when_the_old_is_released()
 {
-    let (setup, path) = setup("flock", Waiting::Best);
-    let guard = setup.lock().acquire().expect("it is free");
-    let mut child = setup.child();
-    child.begin_to_wait();
-    fs::remove_file(&path).expect("it is there");
-    release_must_say_lost(guard);
-    child.hear("held");
-    assert_eq!(child.ask("standing it"), "Held");
-    assert!(setup.lock().try_acquire().is_err());
+    for scheme in ["flock", "fcntl"] {
+        let (setup, path) = setup(scheme, Waiting::Best);
+        let guard = setup.lock().acquire().expect("it is free");
+        let mut child = setup.child();
+        child.begin_to_wait();
+        fs::remove_file(&path).expect("it is there");
+        release_must_say_lost(guard);
+        child.hear("held");
+        assert_eq!(child.ask("standing it"), "Held");
+        assert!(setup.lock().try_acquire().is_err());
+    }
 }
 
 #[test]

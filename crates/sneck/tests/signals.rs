@@ -18,10 +18,11 @@ use std::time::Duration;
 sneck_testkit::entry!(Registry::local);
 
 /// Every way there is to wait for another process.
-const WAYS: [(&str, Waiting); 5] = [
+const WAYS: [(&str, Waiting); 6] = [
     ("flock", Waiting::Best),
     ("flock", Waiting::Events),
     ("flock", Waiting::Polling),
+    ("fcntl", Waiting::Best),
     ("symlink", Waiting::Events),
     ("symlink", Waiting::Polling),
 ];
@@ -77,7 +78,7 @@ fn without_timers_a_wait_with_a_time_polls_and_says_so_once() {
         child.tell("acquire it 120");
         let refusal = child.hear("refused");
         assert!(refusal.starts_with("TimedOut"), "{refusal}");
-        let needs_timers = way == ("flock", Waiting::Best);
+        let needs_timers = way.1 == Waiting::Best;
         let told = times_said(&mut child, "polling");
         assert_eq!(told, usize::from(needs_timers), "{way:?}");
         drop(guard);
@@ -100,8 +101,8 @@ fn a_user_without_inotify_instances_polls_and_is_told_once() {
     }
     // A user whom nobody else is.
     let user = 1_000_000 + std::process::id() % 1_000_000;
-    for way in WAYS.map(|(scheme, _)| (scheme, Waiting::Events)) {
-        let setup = setup(way);
+    for scheme in ["flock", "symlink"] {
+        let setup = setup((scheme, Waiting::Events));
         let everybody = std::fs::Permissions::from_mode(0o777);
         std::fs::set_permissions(setup.folder.path(), everybody).expect("our own folder");
         let mut child = setup.child();
@@ -149,7 +150,12 @@ fn a_watch_that_found_nothing_to_watch_is_set_again() {
 
 #[test]
 fn a_release_and_a_death_wake_by_an_event_and_not_by_the_clock() {
-    for (scheme, dies) in [("flock", false), ("symlink", false), ("symlink", true)] {
+    for (scheme, dies) in [
+        ("flock", false),
+        ("fcntl", false),
+        ("symlink", false),
+        ("symlink", true),
+    ] {
         let setup = setup((scheme, Waiting::Events));
         let log = setup.folder.join("log").display().to_string();
         let strace = ["strace", "-f", "-qq", "-o", &log, "-e", "trace=poll,ppoll"];

@@ -79,6 +79,11 @@ fn a_released_flock_is_free_whoever_has_a_copy_of_the_descriptor() {
 }
 
 #[test]
+fn a_released_ofd_lock_is_free_whoever_has_a_copy_of_the_descriptor() {
+    never_finds_its_own_lock_held("fcntl");
+}
+
+#[test]
 fn a_released_symlink_is_free_whoever_has_a_copy_of_the_descriptor() {
     never_finds_its_own_lock_held("symlink");
 }

@@ -34,6 +34,9 @@ pub fn threads_exclude_each_other(setup: &Setup) {
 
 /// Exclusion between processes, of two threads each, and this one.
 pub fn processes_exclude_each_other(setup: &Setup) {
+    if !reaches_other_processes(setup) {
+        return;
+    }
     let path = setup.folder.join("journal");
     let mut children = [setup.child(), setup.child(), setup.child()];
     for child in &mut children {
@@ -48,41 +51,48 @@ pub fn processes_exclude_each_other(setup: &Setup) {
 
 /// Timeout 0.
 pub fn no_time_to_wait_means_one_try_and_the_holder_is_named(setup: &Setup) {
+    let pid = std::process::id();
+    let must_name = |holder| {
+        for timeout in [Timeout::Once, Timeout::from(Duration::ZERO)] {
+            let error = setup.lock().acquire_until(timeout).expect_err("it is held");
+            assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+            names(&error, holder);
+            let place = setup.lock().place().to_string();
+            assert!(error.to_string().contains(&place), "{error}");
+        }
+    };
+    let own = taken(&setup.lock());
+    must_name(pid);
+    drop(own);
+    if !reaches_other_processes(setup) {
+        return;
+    }
     let mut child = setup.child();
     child.acquire();
-    for timeout in [Timeout::Once, Timeout::from(Duration::ZERO)] {
-        let error = setup.lock().acquire_until(timeout).expect_err("it is held");
-        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
-        names(&error, child.pid());
-        let place = setup.lock().place().to_string();
-        assert!(error.to_string().contains(&place), "{error}");
-    }
+    must_name(child.pid());
     child.release();
-    let own = taken(&setup.lock());
+    let _own = taken(&setup.lock());
     let said = child.must_be_refused();
-    let pid = std::process::id();
     let named = said.contains(&format!("[{pid}]"));
     // A server may not know the process number.
-    assert!(named || !is_file(setup), "{said}");
-    drop(own);
-    let _own = taken(&setup.lock());
-    let error = setup.lock().try_acquire().expect_err("it is held");
-    names(&error, pid);
+    assert!(named || !knows_pids(setup), "{said}");
 }
 
 /// A finite timeout.
 pub fn a_wait_ends_not_before_its_time_and_the_holder_is_named(setup: &Setup) {
-    let mut child = setup.child();
-    child.acquire();
-    for wait in [1, 20, 150].map(Duration::from_millis) {
-        let start = Moment::now();
-        let error = setup.lock().acquire_within(wait).expect_err("it is held");
-        assert!(start.elapsed() >= wait, "gave up too early");
-        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
-        names(&error, child.pid());
+    if reaches_other_processes(setup) {
+        let mut child = setup.child();
+        child.acquire();
+        for wait in [1, 20, 150].map(Duration::from_millis) {
+            let start = Moment::now();
+            let error = setup.lock().acquire_within(wait).expect_err("it is held");
+            assert!(start.elapsed() >= wait, "gave up too early");
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+            names(&error, child.pid());
+        }
+        child.release();
     }
     // The same in line behind a thread of this process.
-    child.release();
     let guard = taken(&setup.lock());
     let (start, wait) = (Moment::now(), Duration::from_millis(50));
     let waiter = begin_to_wait(setup, Mode::Exclusive, Timeout::After(wait), |r| r);
@@ -105,6 +115,9 @@ pub fn waiting_for_ever_ends_with_the_release(setup: &Setup) {
         .expect("it was acquired")
         .expect("it was held");
 
+    if !reaches_other_processes(setup) {
+        return;
+    }
     let mut child = setup.child();
     child.acquire();
     let lock = setup.lock();
@@ -128,6 +141,13 @@ pub fn waiting_for_ever_ends_with_the_release(setup: &Setup) {
 
 /// A wait that has a deadline ends when the lock comes free, like any other.
 pub fn a_wait_with_a_time_ends_with_the_release_too(setup: &Setup) {
+    let (guard, lock) = (taken(&setup.lock()), setup.lock());
+    let waiter = must_block(move || lock.acquire_within(PATIENCE).map(drop));
+    drop(guard);
+    waiter.wait().expect("the time was not over");
+    if !reaches_other_processes(setup) {
+        return;
+    }
     let mut child = setup.child();
     child.acquire();
     let lock = setup.lock();
@@ -157,6 +177,15 @@ pub fn another_thread_may_release(setup: &Setup) {
 pub fn what_was_released_twice_was_released_once(setup: &Setup) {
     let lock = setup.lock_with(|b| b.reentry(Reentry::Idempotent));
     let (first, second) = (taken(&lock), taken(&lock));
+    first.release().expect("it is held");
+    must_be_busy(&setup.lock());
+    assert_eq!(second.standing(), Standing::Held);
+    drop(second);
+    drop(taken(&setup.lock()));
+    if !reaches_other_processes(setup) {
+        return;
+    }
+    let (first, second) = (taken(&lock), taken(&lock));
     let mut child = setup.child();
     first.release().expect("it is held");
     child.must_be_refused();
@@ -176,8 +205,11 @@ pub fn a_forked_child_cannot_release_what_its_parent_holds(setup: &Setup) {
     holder.acquire();
     holder.tell("fork-and-release it");
     assert_eq!(holder.hear("forked"), "0 0");
-    must_be_busy(&setup.lock());
-    setup.child().must_be_refused();
+    holder.must_be_refused();
+    if setup.lock().capabilities().reach != Reach::Process {
+        must_be_busy(&setup.lock());
+        setup.child().must_be_refused();
+    }
     assert_eq!(holder.ask("standing it"), "Held");
     holder.release();
     must_come_free(setup);
@@ -189,7 +221,10 @@ pub fn a_forked_child_that_lives_on_keeps_nothing(setup: &Setup) {
     holder.acquire();
     holder.tell("fork-and-stay");
     holder.hear("forked");
-    must_be_busy(&setup.lock());
+    holder.must_be_refused();
+    if setup.lock().capabilities().reach != Reach::Process {
+        must_be_busy(&setup.lock());
+    }
     holder.release();
     must_come_free(setup);
     // Again, with a holder that dies while its child lives.
@@ -232,7 +267,7 @@ pub fn readers_share_and_exclude_writers(setup: &Setup) {
 
 /// Shared and exclusive, across processes.
 pub fn readers_of_other_processes_share_and_exclude_writers(setup: &Setup) {
-    if !has_readers(setup) {
+    if !has_readers(setup) || !reaches_other_processes(setup) {
         return;
     }
     let reader = setup.lock_with(|b| b.mode(Mode::Shared));

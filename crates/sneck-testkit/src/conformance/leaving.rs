@@ -2,9 +2,23 @@
 //! Not for: holders that release as they should (`exclusion.rs`).
 
 use super::*;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Nothing of a wait in vain stays: no place in a queue, no descriptor, no thread.
 pub fn whoever_gives_up_leaves_nothing_behind(setup: &Setup) {
+    let guard = taken(&setup.lock());
+    for _ in 0..3 {
+        let short = Timeout::After(Duration::from_millis(10));
+        let waiter = begin_to_wait(setup, Mode::Exclusive, short, |r| r.map(drop));
+        let error = waiter.wait().expect_err("it is held");
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    }
+    guard.release().expect("it is held");
+    drop(taken(&setup.lock()));
+    if !reaches_other_processes(setup) {
+        return;
+    }
     let guard = taken(&setup.lock());
     let mut child = setup.child();
     let give_up = |child: &mut crate::Child| {
@@ -43,11 +57,41 @@ pub fn whoever_gives_up_in_the_line_lets_the_next_one_pass(setup: &Setup) {
 
 /// A wait that ends in the very moment of the grant holds the lock or does not: never neither.
 pub fn a_grant_that_comes_late_is_given_back(setup: &Setup) {
-    let mut child = setup.child();
     let path = setup.folder.join("journal");
-    child.tell(&format!("take-turns {}", path.display()));
-    child.hear("turn");
-    let (lock, journal) = (setup.lock(), Journal::open(&path));
+    let stop = AtomicBool::new(false);
+    if setup.lock().capabilities().reach == Reach::Process {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (lock, journal) = (setup.lock(), Journal::open(&path));
+                while !stop.load(Ordering::Relaxed) {
+                    journal.visit(lock.acquire().expect("the lock can be had"));
+                }
+            });
+            // It stops, whatever comes: the scope waits for it.
+            let _stop = OnDrop(|| stop.store(true, Ordering::Relaxed));
+            beside_one_that_takes_turns(setup, &path);
+        });
+    } else {
+        let mut child = setup.child();
+        child.tell(&format!("take-turns {}", path.display()));
+        child.hear("turn");
+        beside_one_that_takes_turns(setup, &path);
+        child.kill();
+    }
+    assert_eq!(Journal::open(&path).overlaps(), "");
+    must_come_free(setup);
+}
+
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn beside_one_that_takes_turns(setup: &Setup, path: &Path) {
+    let (lock, journal) = (setup.lock(), Journal::open(path));
     let mut held = 0;
     for round in 0..150_u64 {
         match lock.acquire_within(Duration::from_micros(1 + round * 37 % 1500)) {
@@ -58,15 +102,15 @@ pub fn a_grant_that_comes_late_is_given_back(setup: &Setup) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}"),
         }
     }
-    child.kill();
-    let stays = std::fs::read_to_string(&path).unwrap_or_default();
+    let stays = std::fs::read_to_string(path).unwrap_or_default();
     assert!(stays.lines().count() >= held, "the journal has it all");
-    assert_eq!(journal.overlaps(), "");
-    must_come_free(setup);
 }
 
 /// `kill -9` in the middle of a wait.
 pub fn a_killed_waiter_leaves_nothing_behind(setup: &Setup) {
+    if !reaches_other_processes(setup) {
+        return;
+    }
     let guard = taken(&setup.lock());
     let mut waiters = [setup.child(), setup.child()];
     waiters.iter_mut().for_each(|w| w.begin_to_wait());
@@ -81,6 +125,9 @@ pub fn a_killed_waiter_leaves_nothing_behind(setup: &Setup) {
 
 /// `kill -9` of the holder.
 pub fn a_killed_holder_frees_the_lock_and_a_waiter_gets_it(setup: &Setup) {
+    if !reaches_other_processes(setup) {
+        return;
+    }
     let crash = setup.lock().capabilities().crash;
     let (mut holder, mut waiter) = (setup.child(), setup.child());
     holder.acquire();
@@ -109,6 +156,9 @@ pub fn a_killed_holder_frees_the_lock_and_a_waiter_gets_it(setup: &Setup) {
 
 /// `kill -9`, again and again, of holders and waiters alike.
 pub fn processes_killed_at_any_moment_never_let_two_in(setup: &Setup) {
+    if !reaches_other_processes(setup) {
+        return;
+    }
     let path = setup.folder.join("journal");
     let start = || {
         let mut child = setup.child();

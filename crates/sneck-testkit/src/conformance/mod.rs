@@ -105,8 +105,30 @@ fn names(error: &sneck::Error, pid: u32) {
 }
 
 /// Whether this is a protocol of this machine, which knows its holders' process numbers.
-fn is_file(setup: &Setup) -> bool {
-    setup.lock().capabilities().reach == Reach::Machine
+fn knows_pids(setup: &Setup) -> bool {
+    setup.lock().capabilities().reach != Reach::Network
+}
+
+/// Whether other processes are excluded. Where they are not, they hold the same while we do, and neither notices the other.
+#[track_caller]
+fn reaches_other_processes(setup: &Setup) -> bool {
+    if setup.lock().capabilities().reach != Reach::Process {
+        return true;
+    }
+    let guard = taken(&setup.lock());
+    let (mut first, mut second) = (setup.child(), setup.child());
+    for child in [&mut first, &mut second] {
+        child.acquire();
+        child.must_be_refused();
+    }
+    must_be_busy(&setup.lock());
+    first.kill();
+    second.release();
+    must_be_busy(&setup.lock());
+    assert_eq!(guard.standing(), Standing::Held);
+    guard.release().expect("it is held");
+    must_come_free(setup);
+    false
 }
 
 type Shared<T> = Arc<Mutex<T>>;

@@ -6,19 +6,19 @@ use crate::claim::Mode;
 use crate::holder::{Holder, Source};
 use crate::protocol::Sighting;
 use crate::sys::file::Inode;
-use crate::sys::{KernelLock, Presence, locks, process};
+use crate::sys::{KernelFamily, KernelLock, Presence, locks, process};
 use std::io;
 
-/// The holders of flocks on a file, as the kernel lists them. A lock whose taker has ended lives on in whoever inherited the descriptor: those are
-/// looked for in /proc.
-pub(crate) fn flock_holders(file: Inode) -> io::Result<Sighting> {
-    let listed = locks::flocks_on(file)?;
+/// The holders of kernel locks on a file, as the kernel lists them. A lock whose taker has ended lives on in whoever inherited the descriptor, and an
+/// OFD lock belongs to no process: those who have the descriptor are looked for in /proc.
+pub(crate) fn kernel_holders(file: Inode, family: KernelFamily) -> io::Result<Sighting> {
+    let listed = locks::held_on(file, family)?;
     if listed.is_empty() && locks::lists_all(file) {
         if process::sees_all_pids() {
             return Ok(Sighting::Free);
         }
         let why = "this process lives in a pid namespace: the kernel hides the locks of processes outside it".into();
-        return Ok(match keepers(file) {
+        return Ok(match keepers(file, family) {
             found if found.is_empty() => Sighting::Unknown { why },
             holders => Sighting::Held {
                 holders,
@@ -37,7 +37,7 @@ pub(crate) fn flock_holders(file: Inode) -> io::Result<Sighting> {
         }
     }
     if heirs {
-        for heir in keepers(file) {
+        for heir in keepers(file, family) {
             if holders.iter().all(|h| h.pid != heir.pid) {
                 holders.push(heir);
             }
@@ -63,8 +63,8 @@ pub(crate) fn flock_holders(file: Inode) -> io::Result<Sighting> {
     })
 }
 
-fn keepers(file: Inode) -> Vec<Holder> {
-    let kept = locks::flock_keepers(file).into_iter();
+fn keepers(file: Inode, family: KernelFamily) -> Vec<Holder> {
+    let kept = locks::keepers(file, family).into_iter();
     kept.filter_map(|lock| Some(holder(lock, u32::try_from(lock.pid).ok()?)))
         .collect()
 }

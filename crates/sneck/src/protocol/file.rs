@@ -18,7 +18,7 @@ use crate::sys::file::{
     write_record,
 };
 use crate::sys::folder::has_no_links;
-use crate::sys::{Presence, process};
+use crate::sys::{KernelFamily, Presence, process};
 use crate::text;
 use record::Reading;
 use std::ffi::{OsStr, OsString};
@@ -408,7 +408,8 @@ pub(super) fn strange(seen: Seen, look: Look) -> Seen {
 
 /// A file that is no claim of ours may be somebody's lock file: it is, if somebody has it locked.
 fn locked(look: &Look) -> io::Result<Option<Seen>> {
-    let Sighting::Held { holders, .. } = inspect::flock_holders(look.inode)? else {
+    let Sighting::Held { holders, .. } = inspect::kernel_holders(look.inode, KernelFamily::Flock)?
+    else {
         return Ok(None);
     };
     let holder = holders.into_iter().next();

@@ -13,9 +13,12 @@
 
 mod dotlock;
 mod entry;
+mod fcntl;
 mod file;
 pub(crate) mod flock;
+mod kernel;
 mod labm8;
+pub(crate) mod memory;
 mod mkdir;
 mod pidfile;
 mod record;
@@ -36,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::wait::Bell;
 pub use flock::Record;
 
 /// How holding is written down at one place.
@@ -172,6 +176,8 @@ pub enum Wake {
     Ready(Descriptor),
     /// The moment comes.
     At(Moment),
+    /// The bell is rung: [`Bell::listen`].
+    Rung(Bell, u32),
 }
 
 /// What a look at a place gave.
@@ -408,7 +414,11 @@ pub enum Tokens {
 
 pub(crate) fn register_local(registry: &mut Registry) {
     registry.register("flock", |place| {
-        Ok(Arc::new(flock::Flock::new(place.clone(), Record::None)?))
+        Ok(Arc::new(flock::at(place.clone(), Record::None)?))
+    });
+    registry.register("fcntl", |place| Ok(Arc::new(fcntl::at(place.clone())?)));
+    registry.register("memory", |place| {
+        Ok(Arc::new(memory::Memory::new(place.clone())))
     });
     entry::register(registry, symlink::Symlink);
     entry::register(registry, mkdir::Mkdir);

@@ -12,6 +12,7 @@
 //! | `fork` | descriptors that a forked child must not keep, and how to tell that one was forked |
 //! | `futex` | one word to sleep on that a signal can interrupt |
 //! | `locks` | the kernel's list of locks |
+//! | `ofd` | fcntl(2) locks that belong to an open file |
 //! | `process` | who a process is: alive, since when, whose, running what |
 //! | `thread` | a thread that no signal reaches |
 //! | `text` | paths that may not be UTF-8 |
@@ -23,7 +24,7 @@ mod platform;
 #[path = "unsupported.rs"]
 mod platform;
 
-pub(crate) use platform::{clock, file, folder, fork, futex, locks, process, text, thread};
+pub(crate) use platform::{clock, file, folder, fork, futex, locks, ofd, process, text, thread};
 
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +62,20 @@ pub(crate) enum Namespace {
     Time,
 }
 
+/// The families of kernel locks. Neither sees the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KernelFamily {
+    /// flock(2).
+    Flock,
+    /// fcntl(2): POSIX record locks and OFD locks, which exclude each other.
+    Fcntl,
+}
+
 /// One line of the kernel's list of locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(sneck_unsupported, allow(dead_code))]
 pub(crate) struct KernelLock {
     pub(crate) mode: crate::Mode,
-    /// 0 or -1 where the kernel does not tell.
+    /// 0 or -1 where the kernel does not tell: always for an OFD lock, which belongs to no process.
     pub(crate) pid: i32,
 }

@@ -284,13 +284,32 @@ pub(crate) mod process {
     }
 }
 
+pub(crate) mod ofd {
+    //! No file can be opened, so none can be locked.
+    use super::file::{Descriptor, Tried};
+    use crate::Mode;
+    use std::io;
+
+    pub(crate) fn try_lock(fd: &Descriptor, _: Mode) -> io::Result<Tried> {
+        match *fd {}
+    }
+
+    pub(crate) fn lock(fd: &Descriptor, _: Mode) -> io::Result<()> {
+        match *fd {}
+    }
+
+    pub(crate) fn unlock(fd: &Descriptor) -> io::Result<()> {
+        match *fd {}
+    }
+}
+
 pub(crate) mod locks {
     //! The kernel's list of locks is not to be had.
     use super::file::{Inode, unsupported};
-    use crate::sys::KernelLock;
+    use crate::sys::{KernelFamily, KernelLock};
     use std::io;
 
-    pub(crate) fn flocks_on(_: Inode) -> io::Result<Vec<KernelLock>> {
+    pub(crate) fn held_on(_: Inode, _: KernelFamily) -> io::Result<Vec<KernelLock>> {
         unsupported()
     }
 
@@ -306,7 +325,7 @@ pub(crate) mod locks {
         true
     }
 
-    pub(crate) fn flock_keepers(_: Inode) -> Vec<KernelLock> {
+    pub(crate) fn keepers(_: Inode, _: KernelFamily) -> Vec<KernelLock> {
         Vec::new()
     }
 }
@@ -394,6 +413,8 @@ pub(crate) mod file {
     pub(crate) enum Access {
         Lock,
         Write,
+        ReadOnly,
+        WriteOnly,
     }
 
     #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! inotify instances are few (128 a user) and closing one that had watches costs some 11 ms, so they are kept and lent to
 //! whoever sleeps. What cannot be armed (EMFILE, ENOSPC, ENOSYS, no permission) makes the sleep short, nothing else.
 
-use super::Trust;
+use super::{Bell, Trust};
 use crate::protocol::Wake;
 use crate::sys::fork::{PerProcess, Unshared};
 use crate::sys::{Nap, process};
@@ -117,6 +117,7 @@ pub(crate) struct Armed {
     exits: Vec<Unshared<OwnedFd>>,
     ready: Vec<Unshared<OwnedFd>>,
     at: Option<Moment>,
+    bell: Option<(Bell, u32)>,
     trust: Trust,
 }
 
@@ -128,11 +129,13 @@ impl Armed {
             exits: Vec::new(),
             ready: Vec::new(),
             at: None,
+            bell: None,
             trust: Trust::Events,
         };
         if wakes.is_empty() {
             armed.trust = Trust::Polling;
         }
+        let bells = wakes.iter().filter(|w| matches!(w, Wake::Rung(..))).count();
         for wake in wakes {
             match wake {
                 Wake::Entry(path) => {
@@ -151,10 +154,19 @@ impl Armed {
                 }
                 Wake::Ready(descriptor) => armed.ready.push(Unshared::new(descriptor)),
                 Wake::At(moment) => armed.at = Some(armed.at.map_or(moment, |at| at.min(moment))),
+                Wake::Rung(bell, heard) => armed.bell = Some((bell, heard)),
             }
         }
         armed.forget_ended();
+        // One sleep is on a word in memory or on descriptors. No protocol has both, nor two bells; one that had would sleep short.
+        if bells > 1 || (bells == 1 && armed.has_descriptors()) {
+            armed.trust = Trust::Polling;
+        }
         armed
+    }
+
+    fn has_descriptors(&self) -> bool {
+        self.watcher.is_some() || !self.exits.is_empty() || !self.ready.is_empty()
     }
 
     /// Whether events can be relied on.
@@ -165,6 +177,9 @@ impl Armed {
     /// Sleep until a hint comes, at most so long.
     pub(crate) fn sleep(&mut self, longest: Duration) -> Nap {
         let longest = self.at.map_or(longest, |at| longest.min(at.until()));
+        if let Some((bell, heard)) = &self.bell {
+            return bell.sleep(*heard, longest);
+        }
         let missed = self.watcher.as_ref().is_some_and(|w| w.missed);
         let longest = if missed { longest.min(MISSED) } else { longest };
         let timeout = Timespec {
@@ -204,5 +219,40 @@ impl Armed {
             };
             !matches!(poll(&mut fd, Some(&at_once)), Ok(n) if n > 0)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_bell_wakes_whoever_listened_before_it_rang() {
+        let bell = Bell::default();
+        let mut early = Armed::new(vec![bell.listen()]);
+        assert_eq!(early.trust(), Trust::Events);
+        assert_eq!(early.sleep(Duration::from_millis(1)), Nap::TimedOut);
+        bell.ring();
+        // Rung already, then while asleep.
+        assert_eq!(early.sleep(NEVER), Nap::Woken);
+        let mut late = Armed::new(vec![bell.listen()]);
+        assert_eq!(late.sleep(Duration::from_millis(1)), Nap::TimedOut);
+        let sleeper = std::thread::spawn(move || late.sleep(NEVER));
+        std::thread::sleep(Duration::from_millis(20));
+        bell.ring();
+        assert_eq!(sleeper.join().unwrap(), Nap::Woken);
+    }
+
+    #[test]
+    fn a_bell_beside_descriptors_makes_the_sleep_short() {
+        let wakes = || vec![Bell::default().listen(), Wake::Exit(std::process::id())];
+        assert_eq!(Armed::new(wakes()).trust(), Trust::Polling);
+        let two = wakes()
+            .into_iter()
+            .chain(wakes())
+            .filter(|w| matches!(w, Wake::Rung(..)));
+        assert_eq!(Armed::new(two.collect()).trust(), Trust::Polling);
     }
 }

@@ -26,7 +26,8 @@ pub(crate) use {kernel::in_kernel, linux::Armed};
 
 use crate::protocol::Wake;
 use crate::sys::{Nap, futex};
-use std::sync::atomic::AtomicU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How waiting is done.
@@ -39,6 +40,33 @@ pub enum Waiting {
     Events,
     /// By trying again and again, at growing intervals: for file systems that raise no events, and to test that this works too.
     Polling,
+}
+
+/// What ends the contention inside one process: whoever leaves rings, and those who listened before wake.
+#[derive(Debug, Clone, Default)]
+pub struct Bell {
+    /// How often it was rung.
+    rung: Arc<AtomicU32>,
+}
+
+impl Bell {
+    /// A hint that comes when it is rung from now on, even before anybody sleeps. What one waits for is to be looked at afterwards, or under the
+    /// mutex that whoever leaves takes too.
+    pub fn listen(&self) -> Wake {
+        Wake::Rung(self.clone(), self.rung.load(Ordering::Acquire))
+    }
+
+    /// Wake all who listened.
+    pub fn ring(&self) {
+        self.rung.fetch_add(1, Ordering::Release);
+        futex::wake(&self.rung);
+    }
+
+    /// Sleep until it has been rung more often than so, at most so long.
+    #[cfg_attr(sneck_unsupported, allow(dead_code))]
+    fn sleep(&self, heard: u32, longest: Duration) -> Nap {
+        futex::wait(&self.rung, heard, longest)
+    }
 }
 
 /// How a blocking system call ended.
@@ -76,6 +104,7 @@ pub(crate) fn signature(wakes: &[Wake]) -> Vec<u64> {
             Wake::Exit(pid) => (1, pid).hash(&mut hasher),
             Wake::Ready(_) => 2.hash(&mut hasher),
             Wake::At(moment) => (3, moment).hash(&mut hasher),
+            Wake::Rung(bell, heard) => (4, Arc::as_ptr(&bell.rung), heard).hash(&mut hasher),
         }
         hasher.finish()
     };

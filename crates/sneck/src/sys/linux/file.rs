@@ -128,6 +128,10 @@ pub(crate) enum Access {
     Lock,
     /// To lock it and to write a record; network file systems also want this for an exclusive lock.
     Write,
+    /// To read it and nothing else: what a shared fcntl(2) lock asks for.
+    ReadOnly,
+    /// To write it and nothing else: what an exclusive fcntl(2) lock asks for.
+    WriteOnly,
 }
 
 /// How a lock file was come by.
@@ -143,6 +147,8 @@ pub(crate) fn open_lock_file(path: &Path, access: Access) -> io::Result<Opened> 
     let plain = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     loop {
         let found = match access {
+            Access::ReadOnly => open(path, OFlags::RDONLY | plain, Bits::empty()),
+            Access::WriteOnly => open(path, OFlags::WRONLY | plain, Bits::empty()),
             Access::Write => open(path, OFlags::RDWR | plain, Bits::empty()),
             Access::Lock => match open(path, OFlags::RDONLY | plain, Bits::empty()) {
                 Err(Errno::ACCESS) => open(path, OFlags::WRONLY | plain, Bits::empty()),

@@ -2,7 +2,7 @@
 
 use super::file::Inode;
 use crate::Mode;
-use crate::sys::KernelLock;
+use crate::sys::{KernelFamily, KernelLock};
 use rustix::fs::{major, minor};
 use std::fs;
 use std::io::{self, Read};
@@ -27,8 +27,18 @@ fn read_list() -> io::Result<(String, usize)> {
     }
 }
 
-/// The flocks that are held (not waited for) on a file. Only what this process may see: a pid namespace hides the rest.
-pub(crate) fn flocks_on(file: Inode) -> io::Result<Vec<KernelLock>> {
+impl KernelFamily {
+    /// Whether the kernel's word for a lock means one of this family.
+    fn has(self, word: &str) -> bool {
+        match self {
+            KernelFamily::Flock => word == "FLOCK",
+            KernelFamily::Fcntl => word == "POSIX" || word == "OFDLCK",
+        }
+    }
+}
+
+/// The locks of a family that are held (not waited for) on any part of a file. Only what this process may see: a pid namespace hides the rest.
+pub(crate) fn held_on(file: Inode, family: KernelFamily) -> io::Result<Vec<KernelLock>> {
     let exact = format!(
         "{:02x}:{:02x}:{}",
         major(file.device),
@@ -37,7 +47,9 @@ pub(crate) fn flocks_on(file: Inode) -> io::Result<Vec<KernelLock>> {
     );
     for _ in 0..LOOKS {
         let (text, pieces) = read_list()?;
-        let lines = text.lines().filter_map(|line| flock_line(line, &exact));
+        let lines = text
+            .lines()
+            .filter_map(|line| held_line(line, &exact, family));
         let found: Vec<KernelLock> = lines.collect();
         if !found.is_empty() || pieces <= 1 {
             return Ok(found);
@@ -48,7 +60,8 @@ pub(crate) fn flocks_on(file: Inode) -> io::Result<Vec<KernelLock>> {
 
 /// Whether somebody has a flock on the inode of this device and number, as far as this process may see.
 pub(crate) fn is_flocked((device, number): (u64, u64)) -> bool {
-    flocks_on(Inode { device, number }).is_ok_and(|found| !found.is_empty())
+    let file = Inode { device, number };
+    held_on(file, KernelFamily::Flock).is_ok_and(|found| !found.is_empty())
 }
 
 /// Whether this process has a POSIX lock on a file: closing any descriptor of the file would drop it.
@@ -63,17 +76,21 @@ pub(crate) fn has_own_posix_lock(file: Inode) -> bool {
 }
 
 /// `1: FLOCK  ADVISORY  WRITE 2034 fd:00:13241 0 EOF`; a waiter has `->` after the number.
-fn flock_line(line: &str, file: &str) -> Option<KernelLock> {
+fn held_line(line: &str, file: &str, family: KernelFamily) -> Option<KernelLock> {
     let mut fields = line.split_ascii_whitespace().skip(1);
-    if fields.next()? != "FLOCK" {
+    if !family.has(fields.next()?) {
         return None;
     }
-    let mode = match fields.nth(1)? {
-        "WRITE" => Mode::Exclusive,
-        _ => Mode::Shared,
-    };
+    let mode = mode_of(fields.nth(1)?);
     let pid = fields.next()?.parse().ok()?;
     (fields.next()? == file).then_some(KernelLock { mode, pid })
+}
+
+fn mode_of(word: &str) -> Mode {
+    match word {
+        "WRITE" => Mode::Exclusive,
+        _ => Mode::Shared,
+    }
 }
 
 /// Whether /proc/locks names files on this device as stat(2) does. Devices without a number of their own may differ (btrfs, overlayfs).
@@ -81,21 +98,21 @@ pub(crate) fn lists_all(file: Inode) -> bool {
     major(file.device) != 0
 }
 
-/// The processes that have a flock on this file through one of their descriptors, inherited ones included. Slow: it walks /proc.
-pub(crate) fn flock_keepers(file: Inode) -> Vec<KernelLock> {
+/// The processes that have a lock of a family on this file through one of their descriptors, inherited ones included. Slow: it walks /proc.
+pub(crate) fn keepers(file: Inode, family: KernelFamily) -> Vec<KernelLock> {
     let mut found = Vec::new();
     let Ok(processes) = fs::read_dir("/proc") else {
         return found;
     };
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     for pid in pids {
-        found.extend(kept_by(pid, file).map(|mode| KernelLock { mode, pid }));
+        found.extend(kept_by(pid, file, family).map(|mode| KernelLock { mode, pid }));
     }
     found
 }
 
-/// How a process keeps a flock on this file, if it does.
-pub(crate) fn kept_by(pid: i32, file: Inode) -> Option<Mode> {
+/// How a process keeps a lock on this file, if it does.
+fn kept_by(pid: i32, file: Inode, family: KernelFamily) -> Option<Mode> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     for descriptor in descriptors.flatten() {
         // A look through the magic link: it tells the file's true numbers even where /proc/locks has others (btrfs, overlayfs).
@@ -110,16 +127,14 @@ pub(crate) fn kept_by(pid: i32, file: Inode) -> Option<Mode> {
         else {
             continue;
         };
-        let held = info
-            .lines()
-            .filter_map(|l| l.strip_prefix("lock:"))
-            .find(|l| l.contains(" FLOCK "));
-        if let Some(line) = held {
-            return Some(if line.contains(" WRITE ") {
-                Mode::Exclusive
-            } else {
-                Mode::Shared
-            });
+        let held = info.lines().filter_map(|l| l.strip_prefix("lock:"));
+        // The same line as in the list. Its numbers of the file are not compared: they may be others (btrfs, overlayfs).
+        let mut held = held.filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            family.has(fields.next()?).then(|| fields.nth(1))?
+        });
+        if let Some(mode) = held.next() {
+            return Some(mode_of(mode));
         }
     }
     None
@@ -129,29 +144,29 @@ pub(crate) fn kept_by(pid: i32, file: Inode) -> Option<Mode> {
 mod tests {
     use super::*;
 
+    const FILE: &str = "fd:00:13241";
+
     #[test]
     fn a_waiter_and_another_family_are_no_holders() {
+        let flock = |line: &str| held_line(line, FILE, KernelFamily::Flock);
+        let fcntl = |line: &str| held_line(line, FILE, KernelFamily::Fcntl);
+        let (mode, pid) = (Mode::Exclusive, 2034);
         let held = "1: FLOCK  ADVISORY  WRITE 2034 fd:00:13241 0 EOF";
-        let expected = KernelLock {
-            mode: Mode::Exclusive,
-            pid: 2034,
-        };
-        assert_eq!(flock_line(held, "fd:00:13241"), Some(expected));
-        assert_eq!(flock_line(held, "fd:00:1324"), None);
-        assert_eq!(
-            flock_line(
-                "1: -> FLOCK  ADVISORY  WRITE 2035 fd:00:13241 0 EOF",
-                "fd:00:13241"
-            ),
-            None
-        );
-        assert_eq!(
-            flock_line(
-                "2: OFDLCK ADVISORY  WRITE -1 fd:00:13241 0 EOF",
-                "fd:00:13241"
-            ),
-            None
-        );
-        assert_eq!(flock_line("garbage", "fd:00:13241"), None);
+        assert_eq!(flock(held), Some(KernelLock { mode, pid }));
+        assert_eq!(fcntl(held), None);
+        let other_file = held_line(held, "fd:00:1324", KernelFamily::Flock);
+        assert_eq!(other_file, None);
+        let posix = "2: POSIX  ADVISORY  WRITE 2034 fd:00:13241 5 9";
+        assert_eq!(fcntl(posix), Some(KernelLock { mode, pid }));
+        assert_eq!(flock(posix), None);
+        let (mode, pid) = (Mode::Shared, -1);
+        let ofd = "3: OFDLCK ADVISORY  READ -1 fd:00:13241 0 EOF";
+        assert_eq!(fcntl(ofd), Some(KernelLock { mode, pid }));
+        assert_eq!(flock(ofd), None);
+        for waiter in ["FLOCK ", "POSIX ", "OFDLCK"] {
+            let line = format!("1: -> {waiter} ADVISORY  WRITE 2035 fd:00:13241 0 EOF");
+            assert_eq!((flock(&line), fcntl(&line)), (None, None), "{line}");
+        }
+        assert_eq!((flock("garbage"), fcntl("")), (None, None));
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod folder;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod locks;
+pub(crate) mod ofd;
 pub(crate) mod process;
 pub(crate) mod text;
 pub(crate) mod thread;

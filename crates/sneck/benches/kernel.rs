@@ -1,4 +1,4 @@
-//! flock beside the bare system calls, in one run: uncontended cycle, hand-over, fairness, wake-ups.
+//! flock and fcntl beside their bare system calls, in one run: uncontended cycle, hand-over, fairness, wake-ups. And the cycle of a lock in memory.
 //!
 //! Each figure stands beside its floor, measured in turns with it, so that a noisy machine disturbs both alike. Not a test: nothing here fails.
 //! `cargo bench -p sneck`.
@@ -8,9 +8,11 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, lstat, open};
 use sneck::{Lock, Timeout, Waiting};
 use std::env;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,11 +24,81 @@ fn main() {
         return party(&role);
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    println!("flock beside the bare system calls");
-    cycle(folder.path());
-    hand_over(folder.path());
-    fairness(folder.path());
+    for family in [Family::Flock, Family::Fcntl] {
+        println!("{} beside the bare system calls", family.scheme());
+        cycle(folder.path(), family);
+        hand_over(folder.path(), family);
+        fairness(folder.path(), family);
+    }
     wake_ups(folder.path());
+    memory();
+}
+
+/// The bare calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Flock,
+    Fcntl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Try,
+    Lock,
+    Unlock,
+}
+
+impl Family {
+    fn scheme(self) -> &'static str {
+        match self {
+            Family::Flock => "flock",
+            Family::Fcntl => "fcntl",
+        }
+    }
+
+    fn of(scheme: &str) -> Family {
+        match scheme {
+            "flock" => Family::Flock,
+            _ => Family::Fcntl,
+        }
+    }
+
+    fn open(self, path: &Path) -> OwnedFd {
+        // An exclusive fcntl(2) lock wants the right to write.
+        let access = match self {
+            Family::Flock => OFlags::RDONLY,
+            Family::Fcntl => OFlags::WRONLY,
+        };
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        open(path, flags, Mode::empty()).expect("there")
+    }
+
+    fn call(self, file: &OwnedFd, call: Call) {
+        match self {
+            Family::Flock => flock(
+                file,
+                match call {
+                    Call::Try => FlockOperation::NonBlockingLockExclusive,
+                    Call::Lock => FlockOperation::LockExclusive,
+                    Call::Unlock => FlockOperation::Unlock,
+                },
+            )
+            .expect("granted"),
+            Family::Fcntl => {
+                // SAFETY: flock64 is a plain C struct for which all zeroes is a value: the whole file.
+                let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
+                let (command, kind) = match call {
+                    Call::Try => (libc::F_OFD_SETLK, libc::F_WRLCK),
+                    Call::Lock => (libc::F_OFD_SETLKW, libc::F_WRLCK),
+                    Call::Unlock => (libc::F_OFD_SETLK, libc::F_UNLCK),
+                };
+                range.l_type = kind as libc::c_short;
+                // SAFETY: the descriptor is open; the command reads a flock64 that outlives the call.
+                let done = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const range) };
+                assert_eq!(done, 0, "{}", io::Error::last_os_error());
+            }
+        }
+    }
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -43,24 +115,24 @@ fn each(times: u32, mut call: impl FnMut()) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(times)
 }
 
-fn cycle(folder: &Path) {
-    let path = folder.join("cycle.lock");
-    let lock = Lock::new(&path).expect("a path");
+fn cycle(folder: &Path, family: Family) {
+    let scheme = family.scheme();
+    let path = folder.join(format!("cycle.{scheme}"));
+    let lock = Lock::builder().file(scheme, &path).expect("a path");
     drop(lock.acquire().expect("free"));
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let least = || {
-        let file = open(&path, flags, Mode::empty()).expect("there");
-        flock(&file, FlockOperation::NonBlockingLockExclusive).expect("free");
-        flock(&file, FlockOperation::Unlock).expect("held");
+        let file = family.open(&path);
+        family.call(&file, Call::Try);
+        family.call(&file, Call::Unlock);
     };
     // The fewest calls that are correct: look before opening (a device must not be opened), look whether the path still names what was locked.
     let correct = || {
         black_box(lstat(&path).expect("there"));
-        let file = open(&path, flags, Mode::empty()).expect("there");
+        let file = family.open(&path);
         black_box(fstat(&file).expect("open"));
-        flock(&file, FlockOperation::NonBlockingLockExclusive).expect("free");
+        family.call(&file, Call::Try);
         black_box(lstat(&path).expect("there"));
-        flock(&file, FlockOperation::Unlock).expect("held");
+        family.call(&file, Call::Unlock);
     };
     let ours = || {
         drop(black_box(
@@ -75,7 +147,7 @@ fn cycle(folder: &Path) {
     }
     let [least, correct, ours] = figures.map(median);
     println!(
-        "uncontended cycle, ns: open+flock+unlock+close {least:.0}, with the three looks {correct:.0}, sneck {ours:.0}"
+        "uncontended cycle, ns: open+lock+unlock+close {least:.0}, with the three looks {correct:.0}, sneck {ours:.0}"
     );
     println!(
         "  ratio {:.2} to the correct calls (aim <= 1.15), {:.2} to the least",
@@ -84,15 +156,34 @@ fn cycle(folder: &Path) {
     );
 }
 
-/// A party of a contest: `raw|looking|sneck|polling` (looking: raw, and it looks whether the path still names what it locked), for so many ms, holding so many us each time. Prints its holdings as pairs of ns.
+/// A lock in memory beside a bare mutex, which is all that it could be.
+fn memory() {
+    let (lock, bare) = (Lock::in_memory(), Mutex::new(()));
+    let least = || drop(black_box(bare.lock().expect("free")));
+    let ours = || {
+        drop(black_box(
+            lock.acquire_within(Duration::from_secs(60)).expect("free"),
+        ))
+    };
+    let mut figures = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        figures[0].push(each(100_000, least));
+        figures[1].push(each(100_000, ours));
+    }
+    let [least, ours] = figures.map(median);
+    println!("memory, uncontended cycle, ns: mutex {least:.0}, sneck {ours:.0}");
+}
+
+/// A party of a contest: `raw|looking|sneck|polling` (looking: raw, and it looks whether the path still names what it locked), the protocol, the path,
+/// for so many ms, holding so many us each time. Prints its holdings as pairs of ns.
 fn party(role: &str) {
     let words: Vec<&str> = role.split(' ').collect();
     if words[0] == "wait" {
         return waiter(&words[1..]);
     }
-    let path = PathBuf::from(words[1]);
-    let length = Duration::from_millis(words[2].parse().expect("a number"));
-    let hold = Duration::from_micros(words[3].parse().expect("a number"));
+    let (family, path) = (Family::of(words[1]), PathBuf::from(words[2]));
+    let length = Duration::from_millis(words[3].parse().expect("a number"));
+    let hold = Duration::from_micros(words[4].parse().expect("a number"));
     let waiting = if words[0] == "polling" {
         Waiting::Polling
     } else {
@@ -101,18 +192,18 @@ fn party(role: &str) {
     let lock = Lock::builder()
         .waiting(waiting)
         .timeout(Timeout::After(Duration::from_secs(60)));
-    let lock = lock.file("flock", &path).expect("a path");
+    let lock = lock.file(family.scheme(), &path).expect("a path");
     let mut holdings = Vec::new();
     let start = now();
     while now() - start < length.as_nanos() as u64 {
         if words[0] != "sneck" && words[0] != "polling" {
-            let file = open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).expect("there");
-            flock(&file, FlockOperation::LockExclusive).expect("granted");
+            let file = family.open(&path);
+            family.call(&file, Call::Lock);
             if words[0] == "looking" {
                 black_box(lstat(&path).expect("there"));
             }
             holdings.push((now(), held_for(hold)));
-            flock(&file, FlockOperation::Unlock).expect("held");
+            family.call(&file, Call::Unlock);
         } else {
             let guard = lock.acquire().expect("granted");
             holdings.push((now(), held_for(hold)));
@@ -144,14 +235,21 @@ fn now() -> u64 {
 /// The holdings of each party.
 fn contest(
     kind: &str,
-    path: &Path,
+    (family, path): (Family, &Path),
     parties: usize,
     length: u32,
     hold: u32,
 ) -> Vec<Vec<(u64, u64)>> {
     let start = |_| -> Child {
         Command::new(env::current_exe().expect("this program"))
-            .env(ROLE, format!("{kind} {} {length} {hold}", path.display()))
+            .env(
+                ROLE,
+                format!(
+                    "{kind} {} {} {length} {hold}",
+                    family.scheme(),
+                    path.display()
+                ),
+            )
             .stdout(Stdio::piped())
             .spawn()
             .expect("a process")
@@ -185,21 +283,22 @@ fn gaps(holdings: Vec<Vec<(u64, u64)>>) -> Vec<f64> {
         .collect()
 }
 
-fn hand_over(folder: &Path) {
-    let path = folder.join("handover.lock");
+fn hand_over(folder: &Path, family: Family) {
+    let path = folder.join(format!("handover.{}", family.scheme()));
+    let place = (family, path.as_path());
     std::fs::write(&path, "").expect("written");
     let mut figures = [Vec::new(), Vec::new(), Vec::new()];
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..5 {
         for (index, kind) in ["raw", "looking", "sneck"].into_iter().enumerate() {
-            figures[index].push(median(gaps(contest(kind, &path, 2, 600, 2000))));
-            let hammering = contest(kind, &path, 8, 600, 0);
+            figures[index].push(median(gaps(contest(kind, place, 2, 600, 2000))));
+            let hammering = contest(kind, place, 8, 600, 0);
             rates[index].push(gaps(hammering).len() as f64 / 0.6);
         }
     }
     let [raw, looking, ours] = figures.map(median);
     println!(
-        "hand-over to a blocked process, p50 us: blocking flock(2) {raw:.1}, with a look at the path {looking:.1}, sneck with a timeout {ours:.1}"
+        "hand-over to a blocked process, p50 us: the blocking call {raw:.1}, with a look at the path {looking:.1}, sneck with a timeout {ours:.1}"
     );
     println!(
         "  ratio {:.2} (aim <= 1.5), {:.2} to the correct calls",
@@ -208,7 +307,7 @@ fn hand_over(folder: &Path) {
     );
     let [raw, looking, ours] = rates.map(median);
     println!(
-        "hand-overs a second, 8 processes hammering: blocking flock(2) {raw:.0}, with a look {looking:.0}, sneck with a timeout {ours:.0}"
+        "hand-overs a second, 8 processes hammering: the blocking call {raw:.0}, with a look {looking:.0}, sneck with a timeout {ours:.0}"
     );
     println!(
         "  ratio {:.2}, {:.2} to the correct calls",
@@ -217,11 +316,11 @@ fn hand_over(folder: &Path) {
     );
 }
 
-fn fairness(folder: &Path) {
-    let path = folder.join("fair.lock");
+fn fairness(folder: &Path, family: Family) {
+    let path = folder.join(format!("fair.{}", family.scheme()));
     std::fs::write(&path, "").expect("written");
     for kind in ["raw", "sneck", "polling"] {
-        let shares: Vec<usize> = contest(kind, &path, 8, 3000, 1000)
+        let shares: Vec<usize> = contest(kind, (family, &path), 8, 3000, 1000)
             .iter()
             .map(Vec::len)
             .collect();
@@ -239,7 +338,13 @@ fn fairness(folder: &Path) {
 
 /// How often the waiting thread slept. In a process of its own, so that it waits for the lock and not in our line.
 fn wake_ups(folder: &Path) {
-    for (scheme, waiting) in [("flock", "best"), ("flock", "events"), ("symlink", "best")] {
+    for (scheme, waiting) in [
+        ("flock", "best"),
+        ("flock", "events"),
+        ("fcntl", "best"),
+        ("fcntl", "events"),
+        ("symlink", "best"),
+    ] {
         let path = folder.join(format!("{scheme}.wake"));
         let _guard = Lock::builder()
             .file(scheme, &path)

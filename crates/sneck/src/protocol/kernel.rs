@@ -1,0 +1,379 @@
+//! A kernel lock on a regular file: what `flock` and `fcntl` share. Open, lock, look whether the path still names what was locked, hold, unlock, close.
+//!
+//! Not for: what differs between the two families ([`Family`]): `flock.rs` and `fcntl.rs` say it, and begin with their downsides.
+
+use super::{
+    Attempt, Blocked, Borrowed, Busy, Capabilities, Clean, Contender, Crash, Held, Modes, Order,
+    Protocol, Sighting, Standing, Stop, Unshared, Wake,
+};
+use crate::claim::{Claim, Mode, Party};
+use crate::error::{Error, ErrorKind, Result};
+use crate::inspect;
+use crate::place::Place;
+use crate::sys::KernelFamily;
+use crate::sys::file::{self, Access, Descriptor, Inode, Kind, Look, Meaning, Opened, Tried};
+use crate::wait::{self, Ended};
+use std::fmt::Debug;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How often a file that is replaced under our hands is opened anew before a pause.
+const REPLACED: usize = 64;
+
+/// What differs between the families of kernel locks.
+pub(crate) trait Family: Debug + Send + Sync + Sized + 'static {
+    /// The protocol's name.
+    const NAME: &'static str;
+    /// The call that a file system may not know.
+    const CALL: &'static str;
+    /// Which locks of the kernel's list exclude this one.
+    const LISTED: KernelFamily;
+
+    /// What the file is opened for.
+    fn access(&self, mode: Mode) -> Access;
+
+    /// What to open it for instead, once the lock was refused on it.
+    fn instead(&self, access: Access, error: &io::Error) -> Option<Access> {
+        let _ = (access, error);
+        None
+    }
+
+    /// Why the file that stands there cannot be opened, where this family has a reason of its own: what is wrong, and what to do.
+    fn denied(mode: Mode, error: &io::Error) -> Option<(String, &'static str)> {
+        let _ = (mode, error);
+        None
+    }
+
+    /// One try.
+    fn try_lock(file: &Descriptor, mode: Mode) -> io::Result<Tried>;
+
+    /// Sleep in the kernel's queue. Interrupted by a signal: `ErrorKind::Interrupted`.
+    fn lock(file: &Descriptor, mode: Mode) -> io::Result<()>;
+
+    /// Give it up, for every copy of the descriptor.
+    fn unlock(file: &Descriptor) -> io::Result<()>;
+
+    /// It is ours: write down whose, and say how the last holder left it. After an error nothing is written.
+    fn sign(target: &Target<Self>, file: &Descriptor, party: Party) -> Result<Clean> {
+        let _ = (target, file, party);
+        Ok(Clean::Unknown)
+    }
+
+    /// Before it is given up: take back what [`Family::sign`] wrote, if it said how it was left.
+    fn strike(&self, file: &Descriptor) -> io::Result<()> {
+        let _ = file;
+        Ok(())
+    }
+}
+
+/// A lock file.
+#[derive(Debug)]
+pub(crate) struct LockFile<F> {
+    target: Arc<Target<F>>,
+}
+
+/// What is to be locked, shared by the protocol, its claimants and holdings.
+#[derive(Debug)]
+pub(crate) struct Target<F> {
+    place: Place,
+    path: PathBuf,
+    pub(crate) family: F,
+}
+
+impl<F: Family> LockFile<F> {
+    pub(crate) fn new(place: Place, family: F) -> Result<LockFile<F>> {
+        let path = place.absolute_path()?;
+        Ok(LockFile {
+            target: Arc::new(Target {
+                place,
+                path,
+                family,
+            }),
+        })
+    }
+}
+
+impl<F: Family> Protocol for LockFile<F> {
+    fn place(&self) -> &Place {
+        &self.target.place
+    }
+
+    fn identity(&self) -> String {
+        super::file_identity(F::NAME, &self.target.path)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            modes: Modes::SharedToo,
+            order: Order::ExclusiveFifo,
+            crash: Crash::Free,
+            ..Capabilities::LEAST
+        }
+    }
+
+    fn ground(&self) -> super::Ground {
+        super::ground_of(&self.target.path)
+    }
+
+    fn contend(&self, claim: &Arc<Claim>) -> Result<Box<dyn Contender>> {
+        let mut seat = Seat {
+            target: self.target.clone(),
+            claim: claim.clone(),
+            access: self.target.family.access(claim.mode()),
+            file: None,
+        };
+        seat.open()?;
+        Ok(Box::new(seat))
+    }
+
+    fn inspect(&self) -> Result<Sighting> {
+        let target = &self.target;
+        match target.look()? {
+            None => Ok(Sighting::Free),
+            Some(look) if look.kind != Kind::Regular => Ok(Sighting::Foreign {
+                what: look.kind.words().to_owned(),
+            }),
+            Some(look) => inspect::kernel_holders(look.inode, F::LISTED)
+                .map_err(|e| Error::os("look", &e).at(&target.place).because(e)),
+        }
+    }
+}
+
+impl<F: Family> Target<F> {
+    fn look(&self) -> Result<Option<Look>> {
+        file::look(&self.path).map_err(|e| Error::os("look", &e).at(&self.place).because(e))
+    }
+
+    /// Whether the path still names this file.
+    fn is_at_path(&self, inode: Inode) -> Result<bool> {
+        Ok(self.look()?.is_some_and(|there| there.inode == inode))
+    }
+
+    pub(crate) fn foreign(&self, what: &str) -> Error {
+        Error::new(
+            ErrorKind::Foreign,
+            "open",
+            format!("this is {what}, not a lock file of protocol {}", F::NAME),
+        )
+        .at(&self.place)
+        .advise("nothing was changed; name another file")
+    }
+
+    fn not_opened(&self, mode: Mode, error: io::Error) -> Error {
+        let stands = file::look(&self.path).is_ok_and(|look| look.is_some());
+        match F::denied(mode, &error).filter(|_| stands) {
+            Some((what, advice)) => Error::new(ErrorKind::NoPermission, "open", what)
+                .at(&self.place)
+                .advise(advice)
+                .because(error),
+            None => self.failed("open", error),
+        }
+    }
+
+    pub(crate) fn failed(&self, doing: &'static str, error: io::Error) -> Error {
+        match file::meaning(&error) {
+            Meaning::WrongKind => self.foreign(match file::look(&self.path) {
+                Ok(Some(look)) => look.kind.words(),
+                _ => "no regular file",
+            }),
+            Meaning::Unsupported if doing == "lock" => Error::new(
+                ErrorKind::Unsupported,
+                doing,
+                format!("this file system cannot do {}", F::CALL),
+            )
+            .at(&self.place)
+            .advise(
+                "another protocol may work here, `symlink:` for instance, if every party uses it",
+            )
+            .because(error),
+            _ => Error::os(doing, &error).at(&self.place).because(error),
+        }
+    }
+}
+
+/// One claimant: the open file, before it is locked.
+#[derive(Debug)]
+struct Seat<F> {
+    target: Arc<Target<F>>,
+    claim: Arc<Claim>,
+    access: Access,
+    file: Option<(Unshared<Descriptor>, Inode)>,
+}
+
+impl<F: Family> Seat<F> {
+    fn open(&mut self) -> Result<()> {
+        let target = &self.target;
+        // Opening a device or a FIFO can do something (rewind a tape, start a watchdog): look before.
+        if let Some(look) = target.look()? {
+            if look.kind != Kind::Regular {
+                return Err(target.foreign(look.kind.words()));
+            }
+        }
+        let (Opened::Existing(file) | Opened::Created(file)) =
+            file::open_lock_file(&target.path, self.access)
+                .map_err(|e| target.not_opened(self.claim.mode(), e))?;
+        let look = file::look_at_descriptor(&file).map_err(|e| target.failed("look", e))?;
+        if look.kind != Kind::Regular {
+            return Err(target.foreign(look.kind.words()));
+        }
+        self.file = Some((Unshared::new(file), look.inode));
+        Ok(())
+    }
+
+    /// The lock was taken on the open file. Held, if the path still names that file.
+    fn taken(&mut self) -> Result<Option<Box<dyn Held>>> {
+        let (file, inode) = self
+            .file
+            .take()
+            .expect("a file is open whenever a lock was taken");
+        let mut holding = Holding {
+            file: Some(file),
+            inode,
+            target: self.target.clone(),
+            found: Clean::Unknown,
+        };
+        // 1. A opens file 1. 2. B, the holder of file 1, ends; somebody removes the path. 3. C makes file 2 and locks it.
+        // 4. A locks file 1. Without this look A and C both hold.
+        if !self.target.is_at_path(inode)? {
+            holding.free()?;
+            return Ok(None);
+        }
+        if let Err(error) = holding.sign(self.claim.party()) {
+            let _ = holding.free();
+            return Err(error);
+        }
+        Ok(Some(Box::new(holding)))
+    }
+
+    /// Whether the refused lock may be granted on a file that is opened for something else.
+    fn opens_otherwise(&mut self, error: &io::Error) -> bool {
+        let Some(access) = self.target.family.instead(self.access, error) else {
+            return false;
+        };
+        self.access = access;
+        self.file = None;
+        true
+    }
+}
+
+fn busy(wakes: Vec<Wake>) -> Attempt {
+    Attempt::Busy(Busy {
+        seen: Sighting::held_by_somebody(),
+        wakes,
+    })
+}
+
+impl<F: Family> Contender for Seat<F> {
+    fn attempt(&mut self) -> Result<Attempt> {
+        for _ in 0..REPLACED {
+            if self.file.is_none() {
+                self.open()?;
+            }
+            let Some((file, inode)) = &self.file else {
+                continue;
+            };
+            match F::try_lock(file, self.claim.mode()) {
+                Ok(Tried::Locked) => {
+                    if let Some(held) = self.taken()? {
+                        return Ok(Attempt::Held(held));
+                    }
+                }
+                Ok(Tried::Busy) => {
+                    if self.target.is_at_path(*inode)? {
+                        let wakes = vec![Wake::Entry(self.target.path.clone())];
+                        return Ok(busy(wakes));
+                    }
+                    self.file = None;
+                }
+                Err(error) => {
+                    if !self.opens_otherwise(&error) {
+                        return Err(self.target.failed("lock", error));
+                    }
+                }
+            }
+        }
+        Ok(busy(Vec::new()))
+    }
+
+    fn block(&mut self, stop: &Stop) -> Result<Blocked> {
+        let Some((file, _)) = &self.file else {
+            return Ok(Blocked::Again);
+        };
+        let mode = self.claim.mode();
+        match wait::in_kernel(stop.deadline, || F::lock(file, mode)) {
+            Ok(Ended::Done(())) => Ok(self.taken()?.map_or(Blocked::Again, Blocked::Held)),
+            Ok(Ended::TimedOut) => Ok(Blocked::Stopped),
+            Ok(Ended::Interrupted) => Ok(Blocked::Interrupted),
+            Ok(Ended::NoTimer) => Ok(Blocked::NoTimer),
+            Err(error) => {
+                if self.opens_otherwise(&error) {
+                    return Ok(Blocked::Again);
+                }
+                Err(self.target.failed("lock", error))
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Holding<F: Family> {
+    /// None: released.
+    file: Option<Unshared<Descriptor>>,
+    inode: Inode,
+    target: Arc<Target<F>>,
+    found: Clean,
+}
+
+impl<F: Family> Holding<F> {
+    fn sign(&mut self, party: Party) -> Result<()> {
+        if let Some(file) = &self.file {
+            self.found = F::sign(&self.target, file, party)?;
+        }
+        Ok(())
+    }
+
+    fn free(&mut self) -> Result<()> {
+        let Some(file) = self.file.take().filter(Unshared::is_ours) else {
+            return Ok(());
+        };
+        let struck = match self.found {
+            Clean::Unknown => Ok(()),
+            Clean::Yes | Clean::No => self.target.family.strike(&file),
+        };
+        // Unlock, then close: a child that inherited the descriptor would keep the lock after a mere close.
+        F::unlock(&file).map_err(|e| self.target.failed("unlock", e))?;
+        struck.map_err(|e| self.target.failed("empty the record", e))
+    }
+}
+
+impl<F: Family> Held for Holding<F> {
+    fn release(&mut self) -> Result<()> {
+        self.free()
+    }
+
+    fn standing(&self) -> Standing {
+        if self.file.is_none() {
+            return Standing::Released;
+        }
+        match file::look(&self.target.path) {
+            Ok(Some(look)) if look.inode == self.inode => Standing::Held,
+            Ok(Some(_)) => Standing::Lost("the lock file was replaced by another one".into()),
+            Ok(None) => Standing::Lost("the lock file was removed".into()),
+            // A path that cannot be looked at right now (a permission taken away, say) proves nothing.
+            Err(_) => Standing::Held,
+        }
+    }
+
+    fn carry(&self) -> Vec<Borrowed<'_>> {
+        self.file
+            .iter()
+            .filter(|f| f.is_ours())
+            .map(|f| file::borrow(f))
+            .collect()
+    }
+
+    fn found(&self) -> Clean {
+        self.found
+    }
+}
