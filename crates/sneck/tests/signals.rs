@@ -156,29 +156,39 @@ fn a_release_and_a_death_wake_by_an_event_and_not_by_the_clock() {
         ("symlink", false),
         ("symlink", true),
     ] {
-        let setup = setup((scheme, Waiting::Events));
-        let log = setup.folder.join("log").display().to_string();
-        let strace = ["strace", "-f", "-qq", "-o", &log, "-e", "trace=poll,ppoll"];
-        let mut holder = setup.child();
-        holder.acquire();
-        let mut child = start_with_strace(&setup, &strace);
-        child.begin_to_wait();
-        // The net below the events grows to ten seconds: wait until it has, then any early end is an event's.
-        let polls = || std::fs::read_to_string(&log).unwrap_or_default();
-        let over = |l: &str| l.contains("tv_sec=1,") && l.contains("(Timeout)");
-        block::until("the sleep of a second is over", || {
-            polls().lines().any(over)
+        // Once is enough: on a busy machine the holder may be gone between two sleeps, and then nothing wakes anybody.
+        let mut polls = String::new();
+        let woken = (0..5).any(|_| {
+            polls = polls_of_a_wait(scheme, dies);
+            let early = |l: &str| l.contains("= 1 (") && l.contains("left {tv_sec=");
+            polls.lines().any(early)
         });
-        if dies {
-            holder.kill();
-        } else {
-            holder.release();
-        }
-        child.hear("held");
-        let polls = polls();
-        let early = |l: &str| l.contains("= 1 (") && l.contains("left {tv_sec=");
-        assert!(polls.lines().any(early), "{polls}");
+        assert!(woken, "{polls}");
     }
+}
+
+/// The sleeps of a child that waits until its holder releases or dies, as strace shows them.
+fn polls_of_a_wait(scheme: &str, dies: bool) -> String {
+    let setup = setup((scheme, Waiting::Events));
+    let log = setup.folder.join("log").display().to_string();
+    let strace = ["strace", "-f", "-qq", "-o", &log, "-e", "trace=poll,ppoll"];
+    let mut holder = setup.child();
+    holder.acquire();
+    let mut child = start_with_strace(&setup, &strace);
+    child.begin_to_wait();
+    // The net below the events grows to ten seconds: wait until it has, then any early end is an event's.
+    let polls = || std::fs::read_to_string(&log).unwrap_or_default();
+    let over = |l: &str| l.contains("tv_sec=1,") && l.contains("(Timeout)");
+    block::until("the sleep of a second is over", || {
+        polls().lines().any(over)
+    });
+    if dies {
+        holder.kill();
+    } else {
+        holder.release();
+    }
+    child.hear("held");
+    polls()
 }
 
 fn start_with_strace(setup: &Setup, strace: &[&str]) -> Child {
