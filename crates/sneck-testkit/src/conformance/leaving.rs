@@ -26,14 +26,19 @@ pub fn whoever_gives_up_leaves_nothing_behind(setup: &Setup) {
         let refusal = child.hear("refused");
         assert!(refusal.starts_with("TimedOut"), "{refusal}");
     };
-    // What the first wait sets up for good does not count.
-    give_up(&mut child);
-    let before = child.ask("count");
-    for _ in 0..5 {
+    // What the first wait that comes to sleep sets up for good does not count; on a busy machine it can be a later one.
+    let (mut before, mut same) = (String::new(), 0);
+    for _ in 0..40 {
         give_up(&mut child);
         child.must_be_refused();
+        let now = child.ask("count");
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+        if same == 5 {
+            break;
+        }
     }
-    assert_eq!(child.ask("count"), before, "descriptors and threads");
+    assert_eq!(same, 5, "descriptors and threads grow: {before}");
     guard.release().expect("it is held");
     // At once: whoever gave up has no claim in the way.
     drop(taken(&setup.lock()));
