@@ -161,18 +161,31 @@ impl Child {
     /// If it does not come.
     #[track_caller]
     pub fn hear(&mut self, word: &str) -> String {
+        self.hear_one_of(&[word]).1
+    }
+
+    /// Wait for an answer that begins with one of these words: which one, and the rest of it.
+    ///
+    /// # Panics
+    /// If none of them comes.
+    #[track_caller]
+    pub fn hear_one_of(&mut self, words: &[&str]) -> (String, String) {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
-                panic!("child {}: no `{word}` after {:?}", self.pid, self.seen);
+                panic!("child {}: no {words:?} after {:?}", self.pid, self.seen);
             };
             let (first, rest) = line.split_once(' ').unwrap_or((&line, ""));
-            let (found, rest) = (first == word, rest.to_owned());
-            let last = LAST_WORDS.contains(&first);
+            let heard = (first.to_owned(), rest.to_owned());
+            let (found, last) = (words.contains(&first), LAST_WORDS.contains(&first));
             self.seen.push(line);
             if found {
-                return rest;
+                return heard;
             }
-            assert!(!last, "child {}: no `{word}` but {:?}", self.pid, self.seen);
+            assert!(
+                !last,
+                "child {}: no {words:?} but {:?}",
+                self.pid, self.seen
+            );
         }
     }
 

@@ -18,6 +18,8 @@
 //! | [`child`] | another process that acquires and releases as it is told |
 //! | [`block`] | checks that something blocks, and that what blocked ends |
 //! | [`journal`] | who was inside when, written by all parties, and whether they overlapped |
+//! | [`claims`] | claims of the file protocols written by hand |
+//! | [`crash`] | a process killed at each system call in turn |
 //! | [`folder`] | a folder of a test's own |
 //! | [`sys`] | fork, signals, limits, users: the only `unsafe` |
 //! | [`postgres`] | a real server of a test's own |
@@ -33,7 +35,9 @@
 
 pub mod block;
 pub mod child;
+pub mod claims;
 pub mod conformance;
+pub mod crash;
 pub mod folder;
 pub mod journal;
 pub mod postgres;

@@ -1,0 +1,107 @@
+//! Claims of the file protocols written, read and removed by hand, as simple programs do it: to plant dead ones, and for breakers that are to be caught.
+//!
+//! Knows the bytes of each protocol a second time, on purpose: what the library itself wrote would prove nothing. Not for locking: nothing here is
+//! safe beside anybody else.
+
+use crate::sys;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+/// The lock's place, `scheme:path`.
+pub fn place(scheme: &str, path: &Path) -> String {
+    format!("{scheme}:{}", path.display())
+}
+
+/// What stands in the folder when nobody holds a lock that is called `lock`. The files of kernel locks stay by design: removing one would split the lock in two.
+pub fn rest(scheme: &str) -> &'static [&'static str] {
+    match scheme {
+        "flock" | "fcntl" => &["lock"],
+        _ => &[],
+    }
+}
+
+/// Make the claim of this process, if nothing stands there.
+///
+/// # Errors
+/// `AlreadyExists`, or what the file system says.
+pub fn make(scheme: &str, path: &Path, pid: u32) -> io::Result<()> {
+    match scheme {
+        "symlink" => symlink(pid.to_string(), path),
+        "mkdir" => {
+            fs::create_dir(path)?;
+            // pylockfile's MkdirLockFile(threaded=False): host.pid, empty.
+            fs::write(path.join(format!("{}.{pid}", sys::host_name())), "")
+        }
+        _ => {
+            let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+            let line = match scheme {
+                "labm8" => format!("{pid} 1795226671.5779793\n"),
+                _ => format!("{pid}\n"),
+            };
+            file.write_all(line.as_bytes())
+        }
+    }
+}
+
+/// The process whose claim it is. None: there is none, or it cannot be read.
+pub fn read(scheme: &str, path: &Path) -> Option<u32> {
+    match scheme {
+        "symlink" => fs::read_link(path).ok()?.to_str()?.parse().ok(),
+        "mkdir" => {
+            let inner = fs::read_dir(path).ok()?.next()?.ok()?.file_name();
+            inner.to_str()?.rsplit_once('.')?.1.parse().ok()
+        }
+        _ => fs::read_to_string(path)
+            .ok()?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok(),
+    }
+}
+
+/// Remove whatever stands there, by its name.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove(scheme: &str, path: &Path) -> io::Result<()> {
+    if scheme != "mkdir" {
+        return fs::remove_file(path);
+    }
+    for inner in fs::read_dir(path)? {
+        fs::remove_file(inner?.path())?;
+    }
+    fs::remove_dir(path)
+}
+
+/// The names in this folder, sorted.
+///
+/// # Panics
+/// If it cannot be listed.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("our own folder");
+    let mut names: Vec<String> = entries
+        .map(|e| e.expect("our own folder").file_name())
+        .map(|n| n.to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Remove all that is in this folder.
+///
+/// # Panics
+/// If it cannot be removed.
+pub fn empty(folder: &Path) {
+    for name in names(folder) {
+        let path = folder.join(name);
+        let removed = if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
+        };
+        removed.expect("our own folder");
+    }
+}

@@ -1,0 +1,155 @@
+//! A process killed at each system call of an acquire and release in turn, and what the next one finds.
+//!
+//! The process is a fork of the test, traced by it: it stands still before and after every call that it makes, and at the n-th of these stops, for n
+//! = 0, 1, 2 … until it gets through, it is killed and reaped. No list of calls is recorded beforehand, so none can be missing from one. A kill
+//! before a call means that the call is not made; a kill after it, that its result is never seen.
+//!
+//! Not for: power failures (what the kernel had in hand is still there), nor kills inside of a call (the kernel ends or undoes those that locks are made of).
+
+use crate::{Child, PATIENCE, Setup, claims, sys};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What stands at the place before the process that is to be killed comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing.
+    Nothing,
+    /// The claim of a dead process, or the lock file of a kernel lock: the process dies as a breaker.
+    DeadClaim,
+}
+
+/// What a protocol cannot do better: looks at the folder after the kill, and names the documented exception if this is one.
+pub type Exception = fn(&Path) -> Option<&'static str>;
+
+/// What was tried.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// How many kills.
+    pub points: usize,
+    /// Which calls, and how many kills at each.
+    pub calls: BTreeMap<String, usize>,
+    /// How many kills left what the protocol cannot do better.
+    pub exceptions: BTreeMap<&'static str, usize>,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} points (", self.points)?;
+        for (index, (name, times)) in self.calls.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{name} {times}")?;
+        }
+        f.write_str(")")?;
+        for (what, times) in &self.exceptions {
+            write!(f, "; {times} times {what}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The lock of this protocol, alone in a folder of its own.
+pub fn place(scheme: &str, folder: &Path) -> String {
+    let folder = folder.join("locks");
+    std::fs::create_dir(&folder).expect("our own folder");
+    claims::place(scheme, &folder.join("lock"))
+}
+
+/// Kill at every point, and see that the next process gets the lock and that nothing is left over.
+///
+/// # Panics
+/// If it does not, with all points at which it went wrong.
+pub fn kill_at_every_point(
+    setup: &Setup,
+    scheme: &str,
+    before: Before,
+    exception: Exception,
+) -> Tally {
+    let folder: PathBuf = setup.folder.join("locks");
+    let mut newcomer = setup.child();
+    let mut tally = Tally::default();
+    let mut wrong = String::new();
+    loop {
+        claims::empty(&folder);
+        if before == Before::DeadClaim {
+            let planted = claims::make(scheme, &folder.join("lock"), sys::NO_PROCESS);
+            planted.expect("our own folder");
+        }
+        let Some(call) = kill_at(setup, tally.points) else {
+            break;
+        };
+        let left = claims::names(&folder);
+        *tally.calls.entry(call.name()).or_default() += 1;
+        match next(&mut newcomer, scheme, &folder, exception) {
+            Ok(None) => {}
+            Ok(Some(what)) => *tally.exceptions.entry(what).or_default() += 1,
+            Err(what) => {
+                let point = tally.points;
+                let _ = writeln!(
+                    wrong,
+                    "killed at stop {point}, {call}, which left {left:?}: {what}"
+                );
+            }
+        }
+        tally.points += 1;
+    }
+    let found = claims::names(&folder);
+    assert_eq!(
+        found,
+        claims::rest(scheme),
+        "left by one that was not killed"
+    );
+    assert!(wrong.is_empty(), "{scheme}, {before:?}:\n{wrong}");
+    tally
+}
+
+/// Have a process acquire and release, and kill it at this stop of the way. None: it got through before.
+fn kill_at(setup: &Setup, stop: usize) -> Option<sys::Call> {
+    let mut process = sys::trace(|| {
+        let lock = setup.lock();
+        sys::mark();
+        let released = lock.acquire_within(PATIENCE / 6).and_then(|g| g.release());
+        sys::mark();
+        i32::from(released.is_err())
+    });
+    while !process.step().expect("the mark comes").is_mark() {}
+    // Behind the mark.
+    process.step();
+    for _ in 0..stop {
+        process.step().filter(|c| !c.is_mark())?;
+    }
+    let here = process.step().filter(|c| !c.is_mark())?;
+    process.kill();
+    Some(here)
+}
+
+/// The next process wants the lock.
+fn next(
+    newcomer: &mut Child,
+    scheme: &str,
+    folder: &Path,
+    exception: Exception,
+) -> Result<Option<&'static str>, String> {
+    if let Some(what) = exception(folder) {
+        return Ok(Some(what));
+    }
+    let wait = Duration::from_secs(5).as_millis();
+    newcomer.tell(&format!("acquire it {wait}"));
+    let (word, rest) = newcomer.hear_one_of(&["held", "refused"]);
+    if word != "held" {
+        return Err(rest);
+    }
+    newcomer.tell("release it");
+    let (word, rest) = newcomer.hear_one_of(&["released", "lost"]);
+    if word != "released" {
+        return Err(rest);
+    }
+    let found = claims::names(folder);
+    if found != claims::rest(scheme) {
+        return Err(format!("litter: {found:?}"));
+    }
+    Ok(None)
+}

@@ -1,0 +1,46 @@
+//! A process is killed at each system call of an acquire and release in turn: the next one gets the lock in its time, by the usual policy, and nothing is
+//! left over. For every protocol, with nothing there before, and with the claim of a dead process.
+//!
+//! How it is done: `sneck_testkit::crash`. Not for kills at random moments, of waiters too (`storm.rs`).
+
+use sneck::{Registry, Waiting};
+use sneck_testkit::Setup;
+use sneck_testkit::crash::{self, Before, Exception};
+
+sneck_testkit::entry!(Registry::local);
+
+/// Nothing that the protocol could not do better.
+const NONE: Exception = |_| None;
+
+/// Kill at every point. `calls`: what the protocol is made of, so that it must be among the calls that were tried; `least`: so many
+/// points there are at least, over both beginnings.
+fn every_point(scheme: &str, calls: &[&str], least: usize, exception: Exception) {
+    let mut points = 0;
+    for before in [Before::Nothing, Before::DeadClaim] {
+        let place = |folder: &std::path::Path| crash::place(scheme, folder);
+        let setup = Setup::new(Registry::local, place, Waiting::Best, CHILD_ENTRY);
+        let tally = crash::kill_at_every_point(&setup, scheme, before, exception);
+        println!("{scheme}, {before:?}: {tally}");
+        for call in calls {
+            assert!(tally.calls.contains_key(*call), "{call} is not in {tally}");
+        }
+        points += tally.points;
+    }
+    assert!(points >= least, "only {points} points");
+}
+
+macro_rules! protocols {
+    ($($name:ident: $calls:expr, $least:expr, $exception:expr;)*) => {$(
+        mod $name {
+            #[test]
+            fn the_next_process_gets_the_lock_wherever_the_last_one_was_killed() {
+                super::every_point(stringify!($name), &$calls, $least, $exception);
+            }
+        }
+    )*};
+}
+
+protocols! {
+    flock: ["flock", "close"], 40, super::NONE;
+    symlink: ["symlinkat", "unlinkat", "flock"], 80, super::NONE;
+}
