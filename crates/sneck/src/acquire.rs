@@ -135,6 +135,14 @@ impl Sleeper {
             backoff,
         }
     }
+
+    /// It may come free any moment. Whoever polls keeps to the lengths of polling: the steps of the net below events are far too wide for that.
+    fn soon(&mut self) {
+        match self.trust {
+            Trust::Events => self.backoff = Backoff::early(),
+            Trust::Polling => self.backoff.reset(),
+        }
+    }
 }
 
 impl Acquisition {
@@ -372,13 +380,13 @@ impl Acquisition {
             Removal::Changed => return Ok(true),
             // Whoever breaks it is done in an instant, and unlocking a folder raises no event.
             Removal::BreakerBusy => {
-                self.sleeper().backoff = Backoff::early();
+                self.sleeper().soon();
                 Some(format!(
                     "{stale} somebody else is removing it or keeps the folder locked"
                 ))
             }
             Removal::Marked => {
-                self.sleeper().backoff = Backoff::early();
+                self.sleeper().soon();
                 Some(
                     "its number is a dead process's, but a living one keeps the claim locked"
                         .into(),
@@ -440,11 +448,7 @@ impl Acquisition {
                 if matches!(self.phase, Phase::Armed(_)) {
                     self.phase = Phase::Try;
                 }
-                let sleeper = self.sleeper();
-                match sleeper.trust {
-                    Trust::Events => sleeper.backoff = Backoff::early(),
-                    Trust::Polling => sleeper.backoff.reset(),
-                }
+                self.sleeper().soon();
             }
             Nap::Interrupted => {
                 let answer = self

@@ -199,6 +199,28 @@ fn a_waiter_sees_the_end_of_the_holder_that_it_waits_for() {
     }
 }
 
+// 1. A polls, and finds a dead claim that B is about to remove. 2. B removes it and makes its own, which lives. 3. A goes on polling, and must do so in
+// steps of polling: with those of the net below events it slept ten times as long each time.
+#[test]
+fn whoever_polls_and_meets_another_breaker_goes_on_polling() {
+    let setup = setup_with(Waiting::Polling);
+    let path = claim(&setup, dead());
+    let folder = fs::File::open(setup.folder.path()).expect("our own folder");
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).expect("our own folder");
+    let lock = setup.lock();
+    let waiter = sneck_testkit::must_block(move || lock.acquire());
+    let spare = setup.folder.join("spare");
+    symlink("1", &spare).expect("our own folder");
+    fs::rename(&spare, &path).expect("our own folder");
+    drop(folder);
+    let held = Duration::from_millis(1500);
+    thread::sleep(held);
+    fs::remove_file(&path).expect("our own folder");
+    let start = Instant::now();
+    drop(waiter.wait().expect("it is free"));
+    assert!(start.elapsed() < held, "{:?}", start.elapsed());
+}
+
 /// In a pid namespace of its own a process has a number that is known beforehand: 1, and the one that it started before is 2.
 fn start_in_namespace(setup: &Setup) -> Child {
     let mut wrapper = vec!["unshare"];
