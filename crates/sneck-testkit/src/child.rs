@@ -80,6 +80,11 @@ impl Start {
         Start { command }
     }
 
+    /// Any program that speaks as these children do.
+    pub fn program(command: Command) -> Start {
+        Start { command }
+    }
+
     /// Every signal is blocked from the beginning.
     #[must_use]
     pub fn with_signals_blocked(mut self) -> Start {

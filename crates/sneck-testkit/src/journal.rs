@@ -25,7 +25,7 @@ struct Stay {
     who: String,
     mode: String,
     enter: u64,
-    /// None: it never left, or died inside.
+    /// None: it never left, or died inside at a time that nobody knows.
     leave: Option<u64>,
 }
 
@@ -63,6 +63,18 @@ impl Journal {
     /// We are about to leave.
     pub fn leave(&self, mode: Mode) {
         self.write("leave", mode);
+    }
+
+    /// This process was killed, and was alive at this time still: so long it was inside, if it was. To be noted before another one can
+    /// have its number.
+    ///
+    /// # Panics
+    /// If the journal cannot be written.
+    pub fn killed(&self, pid: u32, at: u64) {
+        let line = format!("{pid} killed {at} -\n");
+        (&self.file)
+            .write_all(line.as_bytes())
+            .expect("the journal can be written");
     }
 
     /// Be inside for a moment: note it, and count. Releases.
@@ -113,6 +125,15 @@ impl Journal {
         stays.len()
     }
 
+    /// How many stays are noted.
+    ///
+    /// # Panics
+    /// If the journal cannot be read.
+    pub fn stays(&self) -> usize {
+        let text = fs::read_to_string(&self.path).expect("the journal can be read");
+        read(&text).len()
+    }
+
     /// The overlaps, one a line; nothing is asserted.
     ///
     /// # Panics
@@ -124,6 +145,10 @@ impl Journal {
     }
 }
 
+/// So many stays before a kill are searched for one that it ended: the killed one's is among the last, unless others were in and out so often
+/// meanwhile, which an overlap would show.
+const KILLED_AMONG: usize = 10_000;
+
 fn read(text: &str) -> Vec<Stay> {
     let mut stays: Vec<Stay> = Vec::new();
     for line in text.lines() {
@@ -132,7 +157,12 @@ fn read(text: &str) -> Vec<Stay> {
             panic!("the journal has a damaged line: {line:?}");
         };
         let at: u64 = at.parse().expect("a time is a number");
-        if what == "enter" {
+        if what == "killed" {
+            let own = format!("{who}.");
+            let inside = stays.iter_mut().rev().take(KILLED_AMONG);
+            let inside = inside.filter(|s| s.leave.is_none() && s.who.starts_with(&own));
+            inside.for_each(|s| s.leave = Some(at.max(s.enter)));
+        } else if what == "enter" {
             stays.push(Stay {
                 who: who.to_owned(),
                 mode: mode.to_owned(),
@@ -190,5 +220,18 @@ mod tests {
         assert_eq!(overlaps(&read(readers)), "");
         let killed = "a enter 1 exclusive\nb enter 2 exclusive\nb leave 3 exclusive\n";
         assert_eq!(overlaps(&read(killed)), "");
+    }
+
+    #[test]
+    fn whoever_was_killed_inside_was_inside_until_then() {
+        let journal = |killed: &str| {
+            let text = format!(
+                "7.7 enter 1 exclusive\n8.8 enter 4 exclusive\n{killed}8.8 leave 5 exclusive\n"
+            );
+            overlaps(&read(&text)).lines().count()
+        };
+        assert_eq!(journal("7 killed 3 -\n"), 0);
+        assert_eq!(journal("7 killed 5 -\n"), 1);
+        assert_eq!(journal("77 killed 5 -\n"), 0);
     }
 }

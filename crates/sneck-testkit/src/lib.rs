@@ -20,6 +20,8 @@
 //! | [`journal`] | who was inside when, written by all parties, and whether they overlapped |
 //! | [`claims`] | claims of the file protocols written by hand |
 //! | [`crash`] | a process killed at each system call in turn |
+//! | [`deeds`] | who made, removed and lost which claim |
+//! | [`race`] | several processes fall on one dead claim, slowly |
 //! | [`folder`] | a folder of a test's own |
 //! | [`sys`] | fork, signals, limits, users: the only `unsafe` |
 //! | [`postgres`] | a real server of a test's own |
@@ -38,9 +40,11 @@ pub mod child;
 pub mod claims;
 pub mod conformance;
 pub mod crash;
+pub mod deeds;
 pub mod folder;
 pub mod journal;
 pub mod postgres;
+pub mod race;
 pub mod sys;
 
 pub use block::{Blocked, must_block};
