@@ -27,6 +27,8 @@ struct Stay {
     enter: u64,
     /// None: it never left, or died inside at a time that nobody knows.
     leave: Option<u64>,
+    /// It left by being killed.
+    killed: bool,
 }
 
 impl Journal {
@@ -134,6 +136,17 @@ impl Journal {
         read(&text).len()
     }
 
+    /// How many stays are noted, and how many of them a kill ended.
+    ///
+    /// # Panics
+    /// If the journal cannot be read.
+    pub fn stays_and_kills(&self) -> (usize, usize) {
+        let text = fs::read_to_string(&self.path).expect("the journal can be read");
+        let stays = read(&text);
+        let killed = stays.iter().filter(|s| s.killed).count();
+        (stays.len(), killed)
+    }
+
     /// The overlaps, one a line; nothing is asserted.
     ///
     /// # Panics
@@ -161,13 +174,17 @@ fn read(text: &str) -> Vec<Stay> {
             let own = format!("{who}.");
             let inside = stays.iter_mut().rev().take(KILLED_AMONG);
             let inside = inside.filter(|s| s.leave.is_none() && s.who.starts_with(&own));
-            inside.for_each(|s| s.leave = Some(at.max(s.enter)));
+            for stay in inside {
+                stay.leave = Some(at.max(stay.enter));
+                stay.killed = true;
+            }
         } else if what == "enter" {
             stays.push(Stay {
                 who: who.to_owned(),
                 mode: mode.to_owned(),
                 enter: at,
                 leave: None,
+                killed: false,
             });
         } else {
             let stay = stays

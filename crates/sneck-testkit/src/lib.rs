@@ -22,6 +22,7 @@
 //! | [`crash`] | a process killed at each system call in turn |
 //! | [`deeds`] | who made, removed and lost which claim |
 //! | [`race`] | several processes fall on one dead claim, slowly |
+//! | [`storm`] | processes killed, stopped and continued at random |
 //! | [`folder`] | a folder of a test's own |
 //! | [`sys`] | fork, signals, limits, users: the only `unsafe` |
 //! | [`postgres`] | a real server of a test's own |
@@ -45,6 +46,7 @@ pub mod folder;
 pub mod journal;
 pub mod postgres;
 pub mod race;
+pub mod storm;
 pub mod sys;
 
 pub use block::{Blocked, must_block};
