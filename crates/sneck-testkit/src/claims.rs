@@ -6,7 +6,7 @@
 use crate::sys;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 /// The lock's place, `scheme:path`.
@@ -22,7 +22,7 @@ pub fn rest(scheme: &str) -> &'static [&'static str] {
     }
 }
 
-/// Make the claim of this process, if nothing stands there.
+/// Make the claim of this process, as other programs do it, if nothing stands there.
 ///
 /// # Errors
 /// `AlreadyExists`, or what the file system says.
@@ -43,6 +43,17 @@ pub fn make(scheme: &str, path: &Path, pid: u32) -> io::Result<()> {
             file.write_all(line.as_bytes())
         }
     }
+}
+
+/// Make a claim one of this library, where that looks different: its directories have the sticky bit.
+///
+/// # Errors
+/// What the file system says.
+pub fn sign(scheme: &str, path: &Path) -> io::Result<()> {
+    if scheme == "mkdir" {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o1755))?;
+    }
+    Ok(())
 }
 
 /// The process whose claim it is. None: there is none, or it cannot be read.

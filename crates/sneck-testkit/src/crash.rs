@@ -1,13 +1,14 @@
 //! A process killed at each system call of an acquire and release in turn, and what the next one finds.
 //!
-//! The process is a fork of the test, traced by it: it stands still before and after every call that it makes, and at the n-th of these stops, for n
-//! = 0, 1, 2 … until it gets through, it is killed and reaped. No list of calls is recorded beforehand, so none can be missing from one. A kill
-//! before a call means that the call is not made; a kill after it, that its result is never seen.
+//! The process is a fork of the test, traced by it: it stands still before and after every call that it makes. At the first of these stops at which none was
+//! killed yet it is killed and reaped, and so on, until one gets through. A stop is known by its call and by how often that call was made before, not by its
+//! place in a list: another time there may be more reads of a file that has grown. A kill before a call means that the call is not made; a kill
+//! after it, that its result is never seen.
 //!
 //! Not for: power failures (what the kernel had in hand is still there), nor kills inside of a call (the kernel ends or undoes those that locks are made of).
 
 use crate::{Child, PATIENCE, Setup, claims, sys};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,17 @@ use std::time::Duration;
 pub enum Before {
     /// Nothing.
     Nothing,
-    /// The claim of a dead process, or the lock file of a kernel lock: the process dies as a breaker.
+    /// The claim of a dead process that used this library, or the lock file of a kernel lock: the process dies as a breaker.
     DeadClaim,
+    /// The claim of a dead process that used another one, where that looks different.
+    DeadStranger,
 }
 
 /// What a protocol cannot do better: looks at the folder after the kill, and names the documented exception if this is one.
 pub type Exception = fn(&Path) -> Option<&'static str>;
+
+/// After so many wrong points no more are tried.
+const ENOUGH: usize = 8;
 
 /// What was tried.
 #[derive(Debug, Default)]
@@ -69,45 +75,60 @@ pub fn kill_at_every_point(
     exception: Exception,
 ) -> Tally {
     let folder: PathBuf = setup.folder.join("locks");
+    let lock = folder.join("lock");
     let mut newcomer = setup.child();
     let mut tally = Tally::default();
     let mut wrong = String::new();
-    loop {
+    let mut tried = BTreeSet::new();
+    while wrong.lines().count() < ENOUGH {
         claims::empty(&folder);
-        if before == Before::DeadClaim {
-            let planted = claims::make(scheme, &folder.join("lock"), sys::NO_PROCESS);
-            planted.expect("our own folder");
+        if before != Before::Nothing {
+            claims::make(scheme, &lock, sys::NO_PROCESS).expect("our own folder");
         }
-        let Some(call) = kill_at(setup, tally.points) else {
+        if before == Before::DeadClaim {
+            claims::sign(scheme, &lock).expect("our own folder");
+        }
+        let Some(stop) = kill_at_a_new_stop(setup, &mut tried) else {
             break;
         };
         let left = claims::names(&folder);
-        *tally.calls.entry(call.name()).or_default() += 1;
+        *tally.calls.entry(stop.call.clone()).or_default() += 1;
         match next(&mut newcomer, scheme, &folder, exception) {
             Ok(None) => {}
             Ok(Some(what)) => *tally.exceptions.entry(what).or_default() += 1,
             Err(what) => {
-                let point = tally.points;
-                let _ = writeln!(
-                    wrong,
-                    "killed at stop {point}, {call}, which left {left:?}: {what}"
-                );
+                let _ = writeln!(wrong, "killed {stop}, which left {left:?}: {what}");
             }
         }
         tally.points += 1;
     }
+    assert!(wrong.is_empty(), "{scheme}, {before:?}:\n{wrong}");
     let found = claims::names(&folder);
     assert_eq!(
         found,
         claims::rest(scheme),
         "left by one that was not killed"
     );
-    assert!(wrong.is_empty(), "{scheme}, {before:?}:\n{wrong}");
     tally
 }
 
-/// Have a process acquire and release, and kill it at this stop of the way. None: it got through before.
-fn kill_at(setup: &Setup, stop: usize) -> Option<sys::Call> {
+/// Where a process stood still: before or after which call, and how many such calls it had made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Stop {
+    call: String,
+    entering: bool,
+    nth: usize,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = if self.entering { "before" } else { "after" };
+        write!(f, "{side} {} number {}", self.call, self.nth)
+    }
+}
+
+/// Have a process acquire and release, and kill it at the first stop that is not among these; it is then. None: it got through.
+fn kill_at_a_new_stop(setup: &Setup, tried: &mut BTreeSet<Stop>) -> Option<Stop> {
     let mut process = sys::trace(|| {
         let lock = setup.lock();
         sys::mark();
@@ -118,12 +139,23 @@ fn kill_at(setup: &Setup, stop: usize) -> Option<sys::Call> {
     while !process.step().expect("the mark comes").is_mark() {}
     // Behind the mark.
     process.step();
-    for _ in 0..stop {
-        process.step().filter(|c| !c.is_mark())?;
+    let mut made: BTreeMap<String, usize> = BTreeMap::new();
+    while let Some(here) = process.step().filter(|c| !c.is_mark()) {
+        let nth = made.entry(here.name()).or_default();
+        *nth += usize::from(here.entering);
+        let stop = Stop {
+            call: here.name(),
+            entering: here.entering,
+            nth: *nth,
+        };
+        if tried.insert(stop.clone()) {
+            process.kill();
+            return Some(stop);
+        }
     }
-    let here = process.step().filter(|c| !c.is_mark())?;
-    process.kill();
-    Some(here)
+    // It must end well.
+    while process.step().is_some() {}
+    None
 }
 
 /// The next process wants the lock.

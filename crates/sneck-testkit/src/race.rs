@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// How many there are in a race.
 pub const RACERS: usize = 4;
-/// How long one stays inside.
+/// How long one stays inside; who breaks naively, ten times as long, so that there is time to remove a directory in steps meanwhile.
 const INSIDE: Duration = Duration::from_millis(3);
 /// How long the system calls take, in milliseconds: each racer has another one for each call.
 const DELAYS: [u32; RACERS] = [1, 3, 6, 10];
@@ -49,9 +49,9 @@ fn parts(setup: &Setup) -> (&str, PathBuf) {
     (scheme, path.into())
 }
 
-fn stay(journal: &Journal) {
+fn stay(journal: &Journal, length: Duration) {
     journal.enter(Mode::Exclusive);
-    thread::sleep(INSIDE);
+    thread::sleep(length);
     journal.leave(Mode::Exclusive);
 }
 
@@ -63,7 +63,7 @@ fn fall(setup: &Setup, journal: &Journal, deeds: Deeds) {
     let guard = lock.acquire_within(PATIENCE);
     let guard = guard.expect("everybody gets a turn");
     deeds.note("made", deeds::inode(&path), std::process::id(), "free");
-    stay(journal);
+    stay(journal, INSIDE);
     if let Err(error) = guard.release() {
         deeds.note("lost", 0, 0, &error.to_string());
     }
@@ -77,8 +77,8 @@ fn fall_naively(scheme: &str, path: &Path, journal: &Journal, deeds: &Deeds) {
         assert!(start.elapsed() < PATIENCE, "everybody gets a turn");
         match claims::read(scheme, path) {
             Some(pid) if !Path::new("/proc").join(pid.to_string()).exists() => {
-                // The time to think that every program takes.
-                thread::sleep(Duration::from_micros(500));
+                // The time to think that every program takes, now less, now more.
+                thread::sleep(Duration::from_micros(500 + sys::now() / 1000 % 20_000));
                 if claims::remove(scheme, path).is_ok() {
                     deeds.note("removed", 0, pid, "naively");
                 }
@@ -87,7 +87,7 @@ fn fall_naively(scheme: &str, path: &Path, journal: &Journal, deeds: &Deeds) {
         }
     }
     deeds.note("made", deeds::inode(path), own, "naively");
-    stay(journal);
+    stay(journal, 10 * INSIDE);
     if claims::read(scheme, path) == Some(own) {
         let _ = claims::remove(scheme, path);
     } else {

@@ -515,6 +515,8 @@ const CALLS: &[(libc::c_long, &str)] = &[
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_link, "link"),
     #[cfg(target_arch = "x86_64")]
+    (libc::SYS_readlink, "readlink"),
+    #[cfg(target_arch = "x86_64")]
     (libc::SYS_unlink, "unlink"),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_rename, "rename"),
@@ -538,12 +540,5 @@ impl Call {
     /// Whether it is what [`mark`] does.
     pub fn is_mark(&self) -> bool {
         self.name() == "getppid"
-    }
-}
-
-impl std::fmt::Display for Call {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let side = if self.entering { "before" } else { "after" };
-        write!(f, "{side} {}", self.name())
     }
 }

@@ -89,7 +89,7 @@ macro_rules! protocols {
     )*};
 }
 
-protocols! { symlink }
+protocols! { symlink pidfile shlock labm8 dotlock mkdir }
 
 /// Stock Twisted, which says what it does.
 const TWISTED: &str = r#"

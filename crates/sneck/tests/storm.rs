@@ -55,4 +55,4 @@ macro_rules! protocols {
     )*};
 }
 
-protocols! { flock symlink }
+protocols! { flock symlink pidfile shlock labm8 dotlock mkdir }
