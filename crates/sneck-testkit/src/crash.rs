@@ -7,6 +7,8 @@
 //!
 //! Not for: power failures (what the kernel had in hand is still there), nor kills inside of a call (the kernel ends or undoes those that locks are made of).
 
+use crate::child::{Session, say};
+use crate::sys::Lack;
 use crate::{Child, PATIENCE, Setup, claims, sys};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -64,6 +66,18 @@ pub fn place(scheme: &str, folder: &Path) -> String {
     claims::place(scheme, &folder.join("lock"))
 }
 
+/// The command of newcomers: `lack WHAT`.
+pub fn commands(_: &mut Session, words: &[&str]) -> bool {
+    let ["lack", what] = words else {
+        return false;
+    };
+    let lacks = [Lack::Nothing, Lack::NamelessFiles, Lack::Links];
+    let lack = lacks.into_iter().find(|l| format!("{l:?}") == *what);
+    sys::lack(lack.expect("something that can be lacking"));
+    say("done");
+    true
+}
+
 /// Kill at every point, and see that the next process gets the lock and that nothing is left over.
 ///
 /// # Panics
@@ -72,11 +86,13 @@ pub fn kill_at_every_point(
     setup: &Setup,
     scheme: &str,
     before: Before,
+    lack: Lack,
     exception: Exception,
 ) -> Tally {
     let folder: PathBuf = setup.folder.join("locks");
     let lock = folder.join("lock");
     let mut newcomer = setup.child();
+    newcomer.order(&format!("lack {lack:?}"));
     let mut tally = Tally::default();
     let mut wrong = String::new();
     let mut tried = BTreeSet::new();
@@ -88,7 +104,7 @@ pub fn kill_at_every_point(
         if before == Before::DeadClaim {
             claims::sign(scheme, &lock).expect("our own folder");
         }
-        let Some(stop) = kill_at_a_new_stop(setup, &mut tried) else {
+        let Some(stop) = kill_at_a_new_stop(setup, lack, &mut tried) else {
             break;
         };
         let left = claims::names(&folder);
@@ -128,8 +144,9 @@ impl fmt::Display for Stop {
 }
 
 /// Have a process acquire and release, and kill it at the first stop that is not among these; it is then. None: it got through.
-fn kill_at_a_new_stop(setup: &Setup, tried: &mut BTreeSet<Stop>) -> Option<Stop> {
+fn kill_at_a_new_stop(setup: &Setup, lack: Lack, tried: &mut BTreeSet<Stop>) -> Option<Stop> {
     let mut process = sys::trace(|| {
+        sys::lack(lack);
         let lock = setup.lock();
         sys::mark();
         let released = lock.acquire_within(PATIENCE / 6).and_then(|g| g.release());

@@ -24,7 +24,7 @@
 //! | [`race`] | several processes fall on one dead claim, slowly |
 //! | [`storm`] | processes killed, stopped and continued at random |
 //! | [`folder`] | a folder of a test's own |
-//! | [`sys`] | fork, signals, limits, users: the only `unsafe` |
+//! | [`sys`] | fork, trace, signals, limits, users: the only `unsafe` |
 //! | [`postgres`] | a real server of a test's own |
 //!
 //! No test asserts an absolute time: only order, blocking, counts and lower bounds. [`PATIENCE`] is how long a test waits for

@@ -6,8 +6,9 @@
 use sneck::{Registry, Waiting};
 use sneck_testkit::Setup;
 use sneck_testkit::crash::{self, Before, Exception};
+use sneck_testkit::sys::Lack;
 
-sneck_testkit::entry!(Registry::local);
+sneck_testkit::entry!(Registry::local, crash::commands);
 
 /// Nothing that the protocol could not do better.
 const NONE: Exception = |_| None;
@@ -26,7 +27,7 @@ const HALF_REMOVED: Exception = |folder| {
 
 /// Kill at every point. `calls`: what the protocol is made of, so that it must be among the calls that were tried; `least`: so many
 /// points there are at least, over both beginnings.
-fn every_point(scheme: &str, calls: &[&str], least: usize, exception: Exception) {
+fn every_point(scheme: &str, calls: &[&str], least: usize, lack: Lack, exception: Exception) {
     let mut points = 0;
     for before in [Before::Nothing, Before::DeadClaim, Before::DeadStranger] {
         if before == Before::DeadStranger && scheme != "mkdir" {
@@ -34,8 +35,8 @@ fn every_point(scheme: &str, calls: &[&str], least: usize, exception: Exception)
         }
         let place = |folder: &std::path::Path| crash::place(scheme, folder);
         let setup = Setup::new(Registry::local, place, Waiting::Best, CHILD_ENTRY);
-        let tally = crash::kill_at_every_point(&setup, scheme, before, exception);
-        println!("{scheme}, {before:?}: {tally}");
+        let tally = crash::kill_at_every_point(&setup, scheme, before, lack, exception);
+        println!("{scheme}, {before:?}, lacks {lack:?}: {tally}");
         for call in calls {
             assert!(tally.calls.contains_key(*call), "{call} is not in {tally}");
         }
@@ -50,7 +51,7 @@ macro_rules! protocols {
         mod $name {
             #[test]
             fn the_next_process_gets_the_lock_wherever_the_last_one_was_killed() {
-                super::every_point(stringify!($name), &$calls, $least, $exception);
+                super::every_point(stringify!($name), &$calls, $least, super::Lack::Nothing, $exception);
             }
         }
     )*};
@@ -64,4 +65,12 @@ protocols! {
     labm8: ["linkat", "unlinkat", "flock"], 80, super::NONE;
     dotlock: ["linkat", "unlinkat", "flock"], 80, super::NONE;
     mkdir: ["mkdirat", "unlinkat", "flock"], 150, super::HALF_REMOVED;
+}
+
+#[test]
+fn claims_that_cannot_be_made_nameless_or_linked_leave_nothing_either() {
+    let calls = ["linkat", "unlinkat", "openat"];
+    every_point("pidfile", &calls, 150, Lack::NamelessFiles, NONE);
+    let calls = ["renameat2", "unlinkat", "openat"];
+    every_point("pidfile", &calls, 150, Lack::Links, NONE);
 }
