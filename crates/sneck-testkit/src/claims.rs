@@ -9,9 +9,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-/// The lock's place, `scheme:path`.
-pub fn place(scheme: &str, path: &Path) -> String {
-    format!("{scheme}:{}", path.display())
+/// The place of a lock of this protocol that is alone in a folder of its own, in this folder: in `locks`.
+///
+/// # Panics
+/// If the folder cannot be made.
+pub fn alone(scheme: &str, folder: &Path) -> String {
+    let folder = folder.join("locks");
+    fs::create_dir(&folder).expect("our own folder");
+    format!("{scheme}:{}", folder.join("lock").display())
 }
 
 /// What stands in the folder when nobody holds a lock that is called `lock`. The files of kernel locks stay by design: removing one would split the lock in two.

@@ -27,9 +27,6 @@ pub enum Before {
     DeadStranger,
 }
 
-/// What a protocol cannot do better: looks at the folder after the kill, and names the documented exception if this is one.
-pub type Exception = fn(&Path) -> Option<&'static str>;
-
 /// After so many wrong points no more are tried.
 const ENOUGH: usize = 8;
 
@@ -40,8 +37,6 @@ pub struct Tally {
     pub points: usize,
     /// Which calls, and how many kills at each.
     pub calls: BTreeMap<String, usize>,
-    /// How many kills left what the protocol cannot do better.
-    pub exceptions: BTreeMap<&'static str, usize>,
 }
 
 impl fmt::Display for Tally {
@@ -51,19 +46,8 @@ impl fmt::Display for Tally {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{name} {times}")?;
         }
-        f.write_str(")")?;
-        for (what, times) in &self.exceptions {
-            write!(f, "; {times} times {what}")?;
-        }
-        Ok(())
+        f.write_str(")")
     }
-}
-
-/// The lock of this protocol, alone in a folder of its own.
-pub fn place(scheme: &str, folder: &Path) -> String {
-    let folder = folder.join("locks");
-    std::fs::create_dir(&folder).expect("our own folder");
-    claims::place(scheme, &folder.join("lock"))
 }
 
 /// The command of newcomers: `lack WHAT`.
@@ -82,13 +66,7 @@ pub fn commands(_: &mut Session, words: &[&str]) -> bool {
 ///
 /// # Panics
 /// If it does not, with all points at which it went wrong.
-pub fn kill_at_every_point(
-    setup: &Setup,
-    scheme: &str,
-    before: Before,
-    lack: Lack,
-    exception: Exception,
-) -> Tally {
+pub fn kill_at_every_point(setup: &Setup, scheme: &str, before: Before, lack: Lack) -> Tally {
     let folder: PathBuf = setup.folder.join("locks");
     let lock = folder.join("lock");
     let mut newcomer = setup.child();
@@ -109,12 +87,8 @@ pub fn kill_at_every_point(
         };
         let left = claims::names(&folder);
         *tally.calls.entry(stop.call.clone()).or_default() += 1;
-        match next(&mut newcomer, scheme, &folder, exception) {
-            Ok(None) => {}
-            Ok(Some(what)) => *tally.exceptions.entry(what).or_default() += 1,
-            Err(what) => {
-                let _ = writeln!(wrong, "killed {stop}, which left {left:?}: {what}");
-            }
+        if let Err(what) = next(&mut newcomer, scheme, &folder) {
+            let _ = writeln!(wrong, "killed {stop}, which left {left:?}: {what}");
         }
         tally.points += 1;
     }
@@ -176,15 +150,7 @@ fn kill_at_a_new_stop(setup: &Setup, lack: Lack, tried: &mut BTreeSet<Stop>) -> 
 }
 
 /// The next process wants the lock.
-fn next(
-    newcomer: &mut Child,
-    scheme: &str,
-    folder: &Path,
-    exception: Exception,
-) -> Result<Option<&'static str>, String> {
-    if let Some(what) = exception(folder) {
-        return Ok(Some(what));
-    }
+fn next(newcomer: &mut Child, scheme: &str, folder: &Path) -> Result<(), String> {
     let wait = Duration::from_secs(5).as_millis();
     newcomer.tell(&format!("acquire it {wait}"));
     let (word, rest) = newcomer.hear_one_of(&["held", "refused"]);
@@ -200,5 +166,5 @@ fn next(
     if found != claims::rest(scheme) {
         return Err(format!("litter: {found:?}"));
     }
-    Ok(None)
+    Ok(())
 }

@@ -133,13 +133,6 @@ pub fn racer(setup: &Setup, number: usize) -> Child {
     Start::wrapped(setup, &words).child()
 }
 
-/// The lock of this protocol, alone in a folder of its own.
-pub fn place(scheme: &str, folder: &Path) -> String {
-    let folder = folder.join("locks");
-    std::fs::create_dir(&folder).expect("our own folder");
-    claims::place(scheme, &folder.join("lock"))
-}
-
 /// What came of a race.
 #[derive(Debug)]
 pub struct Race {

@@ -209,13 +209,6 @@ impl Storm<'_> {
     }
 }
 
-/// The lock of this protocol, alone in a folder of its own.
-pub fn place(scheme: &str, folder: &Path) -> String {
-    let folder = folder.join("locks");
-    fs::create_dir(&folder).expect("our own folder");
-    claims::place(scheme, &folder.join("lock"))
-}
-
 /// Let it rage for so long, and see what is left.
 ///
 /// # Panics

@@ -12,7 +12,7 @@
 use sneck::{Registry, Waiting};
 use sneck_testkit::child::Start;
 use sneck_testkit::race::{self, RACERS, Race, race};
-use sneck_testkit::{Child, PATIENCE, Setup, sys};
+use sneck_testkit::{Child, PATIENCE, Setup, claims, sys};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -22,7 +22,7 @@ sneck_testkit::entry!(Registry::local, race::commands);
 const ROUNDS: usize = 40;
 
 fn setup(scheme: &str, waiting: Waiting) -> Setup {
-    let place = |folder: &Path| race::place(scheme, folder);
+    let place = |folder: &Path| claims::alone(scheme, folder);
     Setup::new(Registry::local, place, waiting, CHILD_ENTRY)
 }
 

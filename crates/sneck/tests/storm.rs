@@ -3,8 +3,8 @@
 //! How it is done, and why process numbers that come round do no harm: `sneck_testkit::storm`. Not for chosen moments (`crash_points.rs`, `break_race.rs`).
 
 use sneck::{Registry, Waiting, protocol::Crash};
-use sneck_testkit::Setup;
 use sneck_testkit::storm::{self, Weather, storm};
+use sneck_testkit::{Setup, claims};
 use std::time::Duration;
 
 sneck_testkit::entry!(Registry::local, storm::commands);
@@ -23,7 +23,7 @@ fn rage(scheme: &str) {
     );
     let mut crash = Crash::Free;
     while left > 0.0 {
-        let place = |folder: &std::path::Path| storm::place(scheme, folder);
+        let place = |folder: &std::path::Path| claims::alone(scheme, folder);
         let setup = Setup::new(
             Registry::local,
             place,
