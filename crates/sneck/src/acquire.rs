@@ -136,7 +136,9 @@ impl Sleeper {
         }
     }
 
-    /// It may come free any moment. Whoever polls keeps to the lengths of polling: the steps of the net below events are far too wide for that.
+    /// It may come free any moment. Whoever polls keeps to the lengths of polling:
+    /// 1. A polls, and finds a dead claim that B is about to remove: busy. 2. B removes it and makes its own, which lives. 3. A sleeps in the steps of
+    /// the net below events, each ten times as long as the last and up to ten seconds, and no event ends them.
     fn soon(&mut self) {
         match self.trust {
             Trust::Events => self.backoff = Backoff::early(),
