@@ -16,6 +16,12 @@ pub(crate) struct Cli {
 const PLACES: &str = "\
 LOCK is a place:
   PATH               flock(2) on the file; excludes flock(1), setlock, cargo, uv …
+  fcntl:PATH         fcntl(2) on the file; excludes lckdo, with-lock-ex, runlock, apt …
+  pidfile:PATH       a file with the holder's pid, as daemons make it
+  shlock:PATH        the same, as shlock(1), INN and UUCP make it
+  dotlock:PATH       the lock file of mailboxes: dotlockfile, lockfile-create, mutt
+  labm8:PATH         a file with pid and time, as labm8 makes it
+  mkdir:PATH         a directory: pylockfile, proper-lockfile, shell scripts
   symlink:PATH       a symbolic link to the holder's pid, as Twisted makes it
   postgres://HOST/NAME or postgres://USER@HOST:PORT/DATABASE/NAME
                      an advisory lock of a PostgreSQL server";
@@ -57,6 +63,35 @@ pub(crate) struct RunArgs {
     /// Hold it alone (usual)
     #[arg(short = 'x', short_alias = 'e', long)]
     pub(crate) exclusive: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    /// End with CODE instead of 75 if it is held
+    #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]
+    pub(crate) conflict_exit_code: u8,
+    /// Do not let COMMAND inherit the lock: it is freed when sneck ends, even if COMMAND still runs. Gives up the promise that no second command starts
+    /// before the first has ended. (flock, fcntl, postgres; file protocols name COMMAND's pid either way)
+    #[arg(short = 'o', long)]
+    pub(crate) close: bool,
+    /// The protocol by which LOCK is locked; LOCK is then taken as it stands
+    #[arg(long, value_name = "P")]
+    pub(crate) protocol: Option<String>,
+    #[command(flatten)]
+    pub(crate) others: OthersArgs,
+    #[command(flatten)]
+    pub(crate) speech: SpeechArgs,
+    /// The place to lock
+    #[arg(value_name = "LOCK")]
+    pub(crate) lock: OsString,
+    /// The command to run, with its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true, action = ArgAction::Append)]
+    pub(crate) command: Vec<OsString>,
+}
+
+// No doc comments on what is flattened: they would replace the verb's own.
+
+// How long to wait.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
     /// Do not wait: if it is held, end with 75
     #[arg(
         short,
@@ -68,32 +103,30 @@ pub(crate) struct RunArgs {
     /// Wait at most this long: seconds (0.5), or with a unit (500ms, 10s, 5m, 2h, 1d). Usual: for ever
     #[arg(short, long, visible_alias = "timeout", value_name = "DURATION", value_parser = wait, allow_hyphen_values = true)]
     pub(crate) wait: Option<Duration>,
-    /// End with CODE instead of 75 if it is held
-    #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]
-    pub(crate) conflict_exit_code: u8,
-    /// Do not let COMMAND inherit the lock: it is freed when sneck ends, even if COMMAND still runs. Gives up the promise that no second command starts
-    /// before the first has ended. (flock, fcntl, postgres; file protocols name COMMAND's pid either way)
-    #[arg(short = 'o', long)]
-    pub(crate) close: bool,
-    /// The protocol by which LOCK is locked; LOCK is then taken as it stands
-    #[arg(long, value_name = "P")]
-    pub(crate) protocol: Option<String>,
+}
+
+// What may be done to the claims of others.
+#[derive(Debug, Args)]
+pub(crate) struct OthersArgs {
     /// Which claims of others may be removed: never, dead (usual: holder proved gone), likely (its pid is a younger process's), or a
     /// DURATION: any older one, WHOEVER HOLDS IT
     #[arg(long, value_name = "POLICY", default_value = "dead", value_parser = stale)]
     pub(crate) stale: StaleArg,
+    /// Remove the claim that is in the way, WHOEVER HOLDS IT. A holder that is robbed learns it at its end: what the lock guards may
+    /// have been used by two at once
+    #[arg(long, conflicts_with = "stale")]
+    pub(crate) force: bool,
+}
+
+// How much to say.
+#[derive(Debug, Args)]
+pub(crate) struct SpeechArgs {
     /// Say nothing but errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Say each step
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// The place to lock
-    #[arg(value_name = "LOCK")]
-    pub(crate) lock: OsString,
-    /// The command to run, with its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true, action = ArgAction::Append)]
-    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -140,7 +173,7 @@ mod tests {
     fn run(words: &[&str]) -> RunArgs {
         match Cli::try_parse_from(words).unwrap().verb {
             Verb::Run(args) => args,
-            Verb::Status(_) => panic!("not run"),
+            other => panic!("not run: {other:?}"),
         }
     }
 
@@ -166,8 +199,9 @@ mod tests {
         let args = run(&[
             "sneck", "run", "-s", "-w", ".5", "-E", "9", "-o", "-v", "l", "true",
         ]);
-        assert!(args.shared && args.close && args.verbose);
-        assert_eq!(args.wait, Some(Duration::from_millis(500)));
+        assert!(args.shared && args.close);
+        assert!(args.speech.verbose);
+        assert_eq!(args.wait.wait, Some(Duration::from_millis(500)));
         assert_eq!(args.conflict_exit_code, 9);
         for bad in [
             &["-s", "-x"][..],
@@ -176,9 +210,22 @@ mod tests {
             &["-w", "-1"],
             &["-E", "256"],
             &["--stale", "old"],
+            &["--stale", "dead", "--force"],
         ] {
             let words = [&["sneck", "run"], bad, &["l", "true"]].concat();
             assert!(Cli::try_parse_from(&words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_list_of_places_names_every_protocol() {
+        // These two are written otherwise.
+        let others = ["flock", "postgresql"];
+        for scheme in crate::plan::registry()
+            .schemes()
+            .filter(|s| !others.contains(s))
+        {
+            assert!(PLACES.contains(&format!("\n  {scheme}:")), "{scheme}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `status`).
+//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `status`: one file a verb).
 //!
 //! Exit codes are all in `exit`; `sys` is the only unsafe and nearly the only cfg.
 
@@ -13,6 +13,7 @@ mod run;
 mod signals;
 mod status;
 mod sys;
+mod taking;
 mod waiting;
 
 use args::{Cli, Verb};
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     };
     exit.unwrap_or_else(|error| {
         waiting::tell(&format!("sneck: {error}"));
-        run::of_error(&error)
+        Exit::from(&error)
     })
     .into()
 }

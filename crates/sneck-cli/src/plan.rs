@@ -1,22 +1,29 @@
-//! What was typed, as what is meant. Not for: doing it (`run.rs`, `status.rs`).
+//! What was typed, as what is meant. Not for: doing it (each verb has its file).
 
-use crate::args::{RunArgs, StaleArg, StatusArgs};
+use crate::args::{OthersArgs, RunArgs, SpeechArgs, StaleArg, StatusArgs, WaitArgs};
 use crate::exit::Exit;
 use crate::waiting::Verbosity;
 use sneck::protocol::Reach;
 use sneck::{Error, ErrorKind, Mode, Place, Registry, Stale, Timeout};
 use std::ffi::{OsStr, OsString};
 
-/// A command to run under a lock.
+/// A lock to take.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct Taking {
     pub(crate) place: Place,
     pub(crate) mode: Mode,
     pub(crate) timeout: Timeout,
     pub(crate) stale: Stale,
-    pub(crate) inherit: Inherit,
+    /// The end if somebody else holds it.
     pub(crate) held: Exit,
     pub(crate) verbosity: Verbosity,
+}
+
+/// A command to run under a lock.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) taking: Taking,
+    pub(crate) inherit: Inherit,
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
 }
@@ -57,33 +64,22 @@ impl Run {
         let mut words = args.command.into_iter();
         let program = words.next().unwrap_or_default();
         Ok(Run {
-            place,
-            mode: if args.shared {
-                Mode::Shared
-            } else {
-                Mode::Exclusive
-            },
-            timeout: match (args.nonblock, args.wait) {
-                (true, _) => Timeout::Once,
-                (false, Some(wait)) => Timeout::from(wait),
-                (false, None) => Timeout::Forever,
-            },
-            stale: match args.stale {
-                StaleArg::Never => Stale::Never,
-                StaleArg::Dead => Stale::Dead,
-                StaleArg::Likely => Stale::Likely,
-                StaleArg::After(age) => Stale::After(age),
+            taking: Taking {
+                place,
+                mode: if args.shared {
+                    Mode::Shared
+                } else {
+                    Mode::Exclusive
+                },
+                timeout: timeout(&args.wait),
+                stale: stale(&args.others),
+                held: Exit::Held(args.conflict_exit_code),
+                verbosity: verbosity(&args.speech),
             },
             inherit: if args.close {
                 Inherit::No
             } else {
                 Inherit::Yes
-            },
-            held: Exit::Held(args.conflict_exit_code),
-            verbosity: match (args.quiet, args.verbose) {
-                (true, _) => Verbosity::Quiet,
-                (_, true) => Verbosity::Verbose,
-                _ => Verbosity::Normal,
             },
             program,
             arguments: words.collect(),
@@ -93,13 +89,47 @@ impl Run {
 
 impl Status {
     pub(crate) fn new(args: StatusArgs, registry: &Registry) -> Result<Status, Error> {
-        let read = |lock: &OsString| place(registry, args.protocol.as_deref(), lock);
-        let locks = args.locks.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Status {
-            locks,
+            locks: places(registry, args.protocol.as_deref(), &args.locks)?,
             form: if args.json { Form::Json } else { Form::People },
         })
     }
+}
+
+fn timeout(args: &WaitArgs) -> Timeout {
+    match (args.nonblock, args.wait) {
+        (true, _) => Timeout::Once,
+        (false, Some(wait)) => Timeout::from(wait),
+        (false, None) => Timeout::Forever,
+    }
+}
+
+fn stale(args: &OthersArgs) -> Stale {
+    match args.stale {
+        _ if args.force => Stale::Force,
+        StaleArg::Never => Stale::Never,
+        StaleArg::Dead => Stale::Dead,
+        StaleArg::Likely => Stale::Likely,
+        StaleArg::After(age) => Stale::After(age),
+    }
+}
+
+fn verbosity(args: &SpeechArgs) -> Verbosity {
+    match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    }
+}
+
+/// All of them, or an error before anything is done with any.
+fn places(
+    registry: &Registry,
+    protocol: Option<&str>,
+    locks: &[OsString],
+) -> Result<Vec<Place>, Error> {
+    let read = |lock: &OsString| place(registry, protocol, lock);
+    locks.iter().map(read).collect()
 }
 
 fn place(registry: &Registry, protocol: Option<&str>, lock: &OsStr) -> Result<Place, Error> {

@@ -2,7 +2,6 @@
 
 use crate::exit::Exit;
 use crate::plan::{Form, Status};
-use crate::run::of_error;
 use serde::Serialize;
 use sneck::{Error, Holder, Lock, Place, Registry, Sighting, text};
 use std::io::{self, Write};
@@ -23,11 +22,7 @@ pub(crate) fn status(plan: &Status, registry: &Registry) -> Exit {
     if printed.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {
         return Exit::Io;
     }
-    reports
-        .iter()
-        .map(|r| r.exit)
-        .max_by_key(|exit| exit.code())
-        .unwrap_or(Exit::Ok)
+    Exit::worst(reports.iter().map(|r| r.exit))
 }
 
 fn people(reports: &[Report]) -> io::Result<()> {
@@ -95,7 +90,7 @@ impl Report {
                 // The error names the lock, as each line does.
                 let prefix = format!("{place}: ");
                 let words = words.strip_prefix(&prefix).unwrap_or(&words).to_owned();
-                Report::new(place, State::Error, words, &[], of_error(&error))
+                Report::new(place, State::Error, words, &[], Exit::from(&error))
             }
         }
     }
