@@ -31,6 +31,12 @@ pub(crate) enum Verb {
     /// Run a command while holding a lock
     #[command(after_help = run_help())]
     Run(RunArgs),
+    /// Make a claim in a process's name and leave it there, for scripts
+    #[command(after_help = acquire_help())]
+    Acquire(AcquireArgs),
+    /// Remove the claim that `acquire` made
+    #[command(after_help = release_help())]
+    Release(ReleaseArgs),
     /// Say who holds a lock, without touching it
     #[command(after_help = status_help())]
     Status(StatusArgs),
@@ -44,6 +50,28 @@ fn run_help() -> String {
          sneck run -n cron.lock -- ./job           # or not at all, if it is held\n\n\
          The lock is held until COMMAND has ended, even if sneck itself is killed, and under flock until the last process \
          that inherited it has ended.\n\n{PLACES}\n\n{}",
+        exit::TABLE
+    )
+}
+
+fn acquire_help() -> String {
+    format!(
+        "Examples:\n  \
+         sneck acquire --pid $$ pidfile:/run/job.lock || exit   # in a script: it holds until it releases or ends\n  \
+         trap 'sneck release --pid $$ pidfile:/run/job.lock' EXIT\n  \
+         sneck acquire -w 10s --pid $$ shlock:/var/lock/LCK..ttyS0 && exec minicom\n\n\
+         The claim says that PID holds the lock. It lasts until `sneck release` removes it or PID ends; then it is stale, and whoever acquires it next removes it. \
+         Only protocols that write the holder down can do it: pidfile, shlock, dotlock, labm8, mkdir, symlink. \
+         Nobody renews it: mkdir and dotlock may be taken for abandoned by other programs after a while (proper-lockfile: 10 s). \
+         Where it can be used, `sneck run` is safer: its lock cannot outlive its command.\n\n{PLACES}\n\n{}",
+        exit::TABLE
+    )
+}
+
+fn release_help() -> String {
+    format!(
+        "Examples:\n  sneck release --pid $$ pidfile:/run/job.lock\n\n\
+         Removes the claim only if it is PID's and no running program keeps it locked.\n\n{PLACES}\n\n{}",
         exit::TABLE
     )
 }
@@ -130,6 +158,38 @@ pub(crate) struct SpeechArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AcquireArgs {
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) others: OthersArgs,
+    #[command(flatten)]
+    pub(crate) speech: SpeechArgs,
+    /// The process that is to hold it; `$$` in a shell script
+    #[arg(long, value_name = "PID", value_parser = pid())]
+    pub(crate) pid: u32,
+    /// The protocol by which LOCK is locked; LOCK is then taken as it stands
+    #[arg(long, value_name = "P")]
+    pub(crate) protocol: Option<String>,
+    /// The place to lock
+    #[arg(value_name = "LOCK")]
+    pub(crate) lock: OsString,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    /// The process that holds it
+    #[arg(long, value_name = "PID", value_parser = pid())]
+    pub(crate) pid: u32,
+    /// The protocol by which LOCK is locked; LOCK is then taken as it stands
+    #[arg(long, value_name = "P")]
+    pub(crate) protocol: Option<String>,
+    /// The place to release
+    #[arg(value_name = "LOCK")]
+    pub(crate) lock: OsString,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// As JSON, for programs
     #[arg(long)]
@@ -148,6 +208,11 @@ pub(crate) enum StaleArg {
     Dead,
     Likely,
     After(Duration),
+}
+
+/// No process has another number.
+fn pid() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(i32::MAX))
 }
 
 fn wait(text: &str) -> Result<Duration, String> {
@@ -218,6 +283,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pid_is_one_that_a_process_can_have() {
+        let parses = |pid: &str| Cli::try_parse_from(["sneck", "acquire", "--pid", pid, "l"]);
+        assert!(parses("1").is_ok() && parses("2147483647").is_ok());
+        for bad in ["0", "-1", "2147483648", "99999999999", "", "$$", "1 "] {
+            assert!(parses(bad).is_err(), "{bad}");
+        }
+        assert!(Cli::try_parse_from(["sneck", "acquire", "l"]).is_err());
+    }
+
+    #[test]
     fn the_list_of_places_names_every_protocol() {
         // These two are written otherwise.
         let others = ["flock", "postgresql"];
@@ -227,5 +302,16 @@ mod tests {
         {
             assert!(PLACES.contains(&format!("\n  {scheme}:")), "{scheme}");
         }
+    }
+
+    #[test]
+    fn what_verbs_share_does_not_replace_what_they_are_for() {
+        let command = Cli::command();
+        let about = |verb: &str| {
+            let found = command.find_subcommand(verb).unwrap().get_about().unwrap();
+            found.to_string()
+        };
+        assert!(about("acquire").contains("process's name"));
+        assert!(about("run").contains("command"));
     }
 }

@@ -1,14 +1,17 @@
-//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `status`: one file a verb).
+//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `status`: one file a verb).
 //!
 //! Exit codes are all in `exit`; `sys` is the only unsafe and nearly the only cfg.
 
 // Tests may sleep, and write what they like.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+mod acquire;
+mod advice;
 mod args;
 mod duration;
 mod exit;
 mod plan;
+mod release;
 mod run;
 mod signals;
 mod status;
@@ -38,6 +41,12 @@ fn main() -> ExitCode {
     let registry = plan::registry();
     let exit = match cli.verb {
         Verb::Run(args) => plan::Run::new(args, &registry).map(|plan| run::run(&plan, &registry)),
+        Verb::Acquire(args) => {
+            plan::Acquire::new(args, &registry).map(|plan| acquire::acquire(&plan, &registry))
+        }
+        Verb::Release(args) => {
+            plan::Release::new(args, &registry).map(|plan| release::release(&plan, &registry))
+        }
         Verb::Status(args) => {
             plan::Status::new(args, &registry).map(|plan| status::status(&plan, &registry))
         }

@@ -1,6 +1,8 @@
 //! What was typed, as what is meant. Not for: doing it (each verb has its file).
 
-use crate::args::{OthersArgs, RunArgs, SpeechArgs, StaleArg, StatusArgs, WaitArgs};
+use crate::args::{
+    AcquireArgs, OthersArgs, ReleaseArgs, RunArgs, SpeechArgs, StaleArg, StatusArgs, WaitArgs,
+};
 use crate::exit::Exit;
 use crate::waiting::Verbosity;
 use sneck::protocol::Reach;
@@ -33,6 +35,20 @@ pub(crate) struct Run {
 pub(crate) enum Inherit {
     Yes,
     No,
+}
+
+/// A claim to make in a process's name, and to leave.
+#[derive(Debug)]
+pub(crate) struct Acquire {
+    pub(crate) taking: Taking,
+    pub(crate) pid: u32,
+}
+
+/// A claim of a process to remove.
+#[derive(Debug)]
+pub(crate) struct Release {
+    pub(crate) place: Place,
+    pub(crate) pid: u32,
 }
 
 /// Locks to look at.
@@ -83,6 +99,31 @@ impl Run {
             },
             program,
             arguments: words.collect(),
+        })
+    }
+}
+
+impl Acquire {
+    pub(crate) fn new(args: AcquireArgs, registry: &Registry) -> Result<Acquire, Error> {
+        Ok(Acquire {
+            taking: Taking {
+                place: place(registry, args.protocol.as_deref(), &args.lock)?,
+                mode: Mode::Exclusive,
+                timeout: timeout(&args.wait),
+                stale: stale(&args.others),
+                held: Exit::HELD,
+                verbosity: verbosity(&args.speech),
+            },
+            pid: args.pid,
+        })
+    }
+}
+
+impl Release {
+    pub(crate) fn new(args: ReleaseArgs, registry: &Registry) -> Result<Release, Error> {
+        Ok(Release {
+            place: place(registry, args.protocol.as_deref(), &args.lock)?,
+            pid: args.pid,
         })
     }
 }

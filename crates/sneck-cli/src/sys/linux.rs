@@ -41,6 +41,10 @@ use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 
 use super::{Ended, LetGo};
 
+#[path = "linux_process.rs"]
+mod process;
+pub(crate) use process::bearer;
+
 /// As many descriptors as the kernel passes in one message (SCM_MAX_FD).
 const MOST_DESCRIPTORS: usize = 253;
 

@@ -13,8 +13,8 @@ mod platform;
 mod platform;
 
 pub(crate) use platform::{
-    HeldCommand, block, in_foreground, leads_session, real_time_signals, spawn_without_signals,
-    stop_as_asked, unblock,
+    HeldCommand, bearer, block, in_foreground, leads_session, real_time_signals,
+    spawn_without_signals, stop_as_asked, unblock,
 };
 
 /// How a command ended.
@@ -25,6 +25,20 @@ pub(crate) enum Ended {
     Code(i32),
     /// A signal with this number ended it.
     Signal(i32),
+}
+
+/// Who bears a process number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(sneck_unsupported, allow(dead_code))]
+pub(crate) enum Bearer {
+    /// A process that runs.
+    Process,
+    /// A thread that is no process of its own.
+    Thread,
+    /// Nobody, or a process that has ended and was not reaped yet.
+    Nobody,
+    /// It cannot be told.
+    Unknown,
 }
 
 /// What became of a held command when it was let go.

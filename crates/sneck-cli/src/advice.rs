@@ -1,0 +1,36 @@
+//! What to do about a lock that is in the way: the command to type next.
+//!
+//! Not for: what an error of the library advises.
+
+use sneck::{Place, text};
+
+/// The place as it is typed in a shell.
+pub(crate) fn typed(place: &Place) -> String {
+    let plain =
+        |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '+' | ',' | '@');
+    let shown = place.to_string();
+    match place.rest().to_str() {
+        // What had to be changed to be shown means something else when it is typed.
+        Some(rest) if text::clean(rest) == rest => {}
+        _ => return "LOCK".into(),
+    }
+    if shown.chars().all(plain) {
+        return shown;
+    }
+    format!("'{}'", shown.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_written_so_that_a_shell_reads_the_same() {
+        let typed = |rest: &str| typed(&Place::file("pidfile", rest));
+        assert_eq!(typed("/run/a-b_1.lock"), "pidfile:/run/a-b_1.lock");
+        assert_eq!(typed("my lock"), "'pidfile:my lock'");
+        assert_eq!(typed("it's $HOME"), r"'pidfile:it'\''s $HOME'");
+        assert_eq!(typed("a\nb"), "LOCK");
+        assert_eq!(typed("\u{1b}[31m"), "LOCK");
+    }
+}
