@@ -2,7 +2,41 @@
 //!
 //! Not for: what an error of the library advises.
 
-use sneck::{Place, text};
+use sneck::{Place, Sighting, Verdict, text};
+
+/// What whoever looks at this lock, or failed to break it, can do about it. None: wait for its holder.
+pub(crate) fn about(place: &Place, seen: &Sighting, verdict: Option<&Verdict>) -> Option<String> {
+    let lock = typed(place);
+    match seen {
+        Sighting::Held { holders, .. } => {
+            if let Some(protocol) = holders.iter().find_map(|h| h.protocol) {
+                let there = typed(&Place::file(protocol, place.rest()));
+                return Some(format!(
+                    "every party must use the same protocol; look with `sneck status {there}`"
+                ));
+            }
+            match verdict? {
+                Verdict::Gone(_) => Some(format!(
+                    "whoever acquires it next removes this claim; to remove it now: `sneck break {lock}`"
+                )),
+                Verdict::Younger { .. } => Some(format!(
+                    "if that process does not use it: `sneck break --stale likely {lock}`"
+                )),
+                Verdict::Unknown(_) => Some(format!(
+                    "if you know that nobody uses it: `sneck break --force {lock}`"
+                )),
+                _ => None,
+            }
+        }
+        Sighting::Damaged { mark: Some(_), .. } => Some(format!(
+            "if no program uses it: `sneck break --force {lock}`"
+        )),
+        Sighting::Damaged { mark: None, .. } => {
+            Some("if no program uses it, remove it by hand".into())
+        }
+        _ => None,
+    }
+}
 
 /// The place as it is typed in a shell.
 pub(crate) fn typed(place: &Place) -> String {

@@ -5,7 +5,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// One lock for every lock file: run a command under a lock, see who holds one.
+/// One lock for every lock file: run a command under a lock, see who holds one, break what is stale.
 #[derive(Debug, Parser)]
 #[command(name = "sneck", version, after_help = PLACES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -37,6 +37,9 @@ pub(crate) enum Verb {
     /// Remove the claim that `acquire` made
     #[command(after_help = release_help())]
     Release(ReleaseArgs),
+    /// Remove stale claims, or any by force
+    #[command(after_help = break_help())]
+    Break(BreakArgs),
     /// Say who holds a lock, without touching it
     #[command(after_help = status_help())]
     Status(StatusArgs),
@@ -76,12 +79,37 @@ fn release_help() -> String {
     )
 }
 
-fn status_help() -> String {
+fn break_help() -> String {
     format!(
-        "Examples:\n  sneck status deploy.lock\n  sneck status --json *.lock | jq .\n\n{PLACES}\n\n{}",
+        "Examples:\n  \
+         sneck break pidfile:/run/job.lock              # if its holder is proved gone\n  \
+         sneck break --stale likely symlink:twistd.lock # also if its pid is a younger process's\n  \
+         sneck break --force mkdir:build.lock           # WHOEVER HOLDS IT\n\n\
+         Says in one line for each lock what was done: on stdout what is free now, on stderr what was left and why. Takes no lock. \
+         flock, fcntl and postgres leave no claims: to free such a lock, end its holder.\n\n{PLACES}\n\n{}",
         exit::TABLE
     )
 }
+
+fn status_help() -> String {
+    format!(
+        "Examples:\n  sneck status deploy.lock\n  sneck status --json *.lock | jq .\n\n{JSON}\n\n{PLACES}\n\n{}",
+        exit::TABLE
+    )
+}
+
+/// New fields may come; none of these changes its meaning.
+const JSON: &str = "\
+JSON: a list with one object for each LOCK:
+  lock      the place
+  protocol  the protocol that it was looked at by
+  state     free, held, stale, damaged, foreign, unknown or error
+  verdict   what is known of a claim's holder: alive, marked (alive: it keeps the claim locked), gone,
+            younger (its pid is a younger process's), unknown; null where nobody judges
+  text      all of this in words
+  advice    what to do next, or null
+  holders   a list of objects: pid, host, user, command, mode (exclusive, shared), since, started,
+            source (who says so), protocol (whose claim it is, if another one's); null: not known";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -187,6 +215,21 @@ pub(crate) struct ReleaseArgs {
     /// The place to release
     #[arg(value_name = "LOCK")]
     pub(crate) lock: OsString,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BreakArgs {
+    #[command(flatten)]
+    pub(crate) others: OthersArgs,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The protocol by which each LOCK is locked; LOCK is then taken as it stands
+    #[arg(long, value_name = "P")]
+    pub(crate) protocol: Option<String>,
+    /// The places to free
+    #[arg(value_name = "LOCK", required = true)]
+    pub(crate) locks: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -312,6 +355,7 @@ mod tests {
             found.to_string()
         };
         assert!(about("acquire").contains("process's name"));
+        assert!(about("break").contains("stale"));
         assert!(about("run").contains("command"));
     }
 }

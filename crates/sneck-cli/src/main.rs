@@ -1,4 +1,4 @@
-//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `status`: one file a verb).
+//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `breaking`, `status`: one file a verb).
 //!
 //! Exit codes are all in `exit`; `sys` is the only unsafe and nearly the only cfg.
 
@@ -8,6 +8,7 @@
 mod acquire;
 mod advice;
 mod args;
+mod breaking;
 mod duration;
 mod exit;
 mod plan;
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
         }
         Verb::Release(args) => {
             plan::Release::new(args, &registry).map(|plan| release::release(&plan, &registry))
+        }
+        Verb::Break(args) => {
+            plan::Break::new(args, &registry).map(|plan| breaking::break_locks(&plan, &registry))
         }
         Verb::Status(args) => {
             plan::Status::new(args, &registry).map(|plan| status::status(&plan, &registry))

@@ -1,7 +1,8 @@
 //! What was typed, as what is meant. Not for: doing it (each verb has its file).
 
 use crate::args::{
-    AcquireArgs, OthersArgs, ReleaseArgs, RunArgs, SpeechArgs, StaleArg, StatusArgs, WaitArgs,
+    AcquireArgs, BreakArgs, OthersArgs, ReleaseArgs, RunArgs, SpeechArgs, StaleArg, StatusArgs,
+    WaitArgs,
 };
 use crate::exit::Exit;
 use crate::waiting::Verbosity;
@@ -49,6 +50,14 @@ pub(crate) struct Acquire {
 pub(crate) struct Release {
     pub(crate) place: Place,
     pub(crate) pid: u32,
+}
+
+/// Claims to remove.
+#[derive(Debug)]
+pub(crate) struct Break {
+    pub(crate) locks: Vec<Place>,
+    pub(crate) stale: Stale,
+    pub(crate) verbosity: Verbosity,
 }
 
 /// Locks to look at.
@@ -124,6 +133,20 @@ impl Release {
         Ok(Release {
             place: place(registry, args.protocol.as_deref(), &args.lock)?,
             pid: args.pid,
+        })
+    }
+}
+
+impl Break {
+    pub(crate) fn new(args: BreakArgs, registry: &Registry) -> Result<Break, Error> {
+        Ok(Break {
+            locks: places(registry, args.protocol.as_deref(), &args.locks)?,
+            stale: stale(&args.others),
+            verbosity: if args.quiet {
+                Verbosity::Quiet
+            } else {
+                Verbosity::Normal
+            },
         })
     }
 }

@@ -1,9 +1,10 @@
 //! `sneck status`: who holds a lock, without touching it.
 
+use crate::advice;
 use crate::exit::Exit;
 use crate::plan::{Form, Status};
 use serde::Serialize;
-use sneck::{Error, Holder, Lock, Place, Registry, Sighting, text};
+use sneck::{Error, Holder, Lock, Place, Registry, Sighting, Verdict, text};
 use std::io::{self, Write};
 use std::time::SystemTime;
 
@@ -38,16 +39,18 @@ fn json(reports: &[Report]) -> io::Result<()> {
     writeln!(out)
 }
 
-/// One lock as `--json` shows it.
+/// One lock as `--json` shows it. The help of `status` documents the fields; programs rely on them.
 #[derive(Debug, Serialize)]
 struct Report {
     /// The place, made safe for a terminal.
     lock: String,
     protocol: String,
     state: State,
+    verdict: Option<&'static str>,
     /// The same in words.
     #[serde(rename = "text")]
     words: String,
+    advice: Option<String>,
     holders: Vec<Party>,
     #[serde(skip)]
     exit: Exit,
@@ -79,6 +82,8 @@ struct Party {
     started: Option<String>,
     /// Who says so.
     source: String,
+    /// Whose claim it is, if not one of the protocol that it was looked at by.
+    protocol: Option<&'static str>,
 }
 
 impl Report {
@@ -90,7 +95,10 @@ impl Report {
                 // The error names the lock, as each line does.
                 let prefix = format!("{place}: ");
                 let words = words.strip_prefix(&prefix).unwrap_or(&words).to_owned();
-                Report::new(place, State::Error, words, &[], Exit::from(&error))
+                Report {
+                    words,
+                    ..Report::new(place, State::Error, Exit::from(&error))
+                }
             }
         }
     }
@@ -107,24 +115,24 @@ impl Report {
             .join("; ");
         let (state, words, exit) = match &seen {
             Sighting::Free => (State::Free, "free".to_owned(), Exit::Ok),
-            Sighting::Held { .. } => match verdict {
-                Some(verdict) if verdict.is_gone() => {
-                    let words = format!(
-                        "stale: claimed by {names}, {verdict}; whoever acquires it next removes this claim"
-                    );
-                    (State::Stale, words, Exit::StatusStale)
-                }
-                Some(verdict) if verdict != sneck::Verdict::Alive => (
+            Sighting::Held { .. } => match &verdict {
+                Some(verdict) if verdict.is_gone() => (
+                    State::Stale,
+                    format!("stale: claimed by {names}, {verdict}"),
+                    Exit::StatusStale,
+                ),
+                Some(verdict) if *verdict != Verdict::Alive => (
                     State::Held,
-                    format!("held by {names} ({verdict})"),
+                    format!("held by {names}, {verdict}"),
                     Exit::StatusHeld,
                 ),
                 _ => (State::Held, format!("held by {names}"), Exit::StatusHeld),
             },
-            Sighting::Damaged { what, .. } => {
-                let words = format!("damaged: {what}; if no program uses it, remove it by hand");
-                (State::Damaged, words, Exit::StatusStale)
-            }
+            Sighting::Damaged { what, .. } => (
+                State::Damaged,
+                format!("damaged: {what}"),
+                Exit::StatusStale,
+            ),
             Sighting::Foreign { what } => {
                 let words = format!("this is {what}, not a lock of protocol {}", place.scheme());
                 (State::Foreign, words, Exit::NotALock)
@@ -135,18 +143,42 @@ impl Report {
             }
             _ => (State::Unknown, "unknown".to_owned(), Exit::StatusHeld),
         };
-        Ok(Report::new(place, state, words, seen.holders(), exit))
+        let advice = advice::about(place, &seen, verdict.as_ref());
+        Ok(Report {
+            verdict: verdict.as_ref().map(word),
+            words: match &advice {
+                Some(advice) => format!("{words}; {advice}"),
+                None => words,
+            },
+            advice,
+            holders: seen.holders().iter().map(Party::of).collect(),
+            ..Report::new(place, state, exit)
+        })
     }
 
-    fn new(place: &Place, state: State, words: String, holders: &[Holder], exit: Exit) -> Report {
+    /// Nothing but the end is known.
+    fn new(place: &Place, state: State, exit: Exit) -> Report {
         Report {
             lock: place.to_string(),
             protocol: place.scheme().to_owned(),
             state,
-            words,
-            holders: holders.iter().map(Party::of).collect(),
+            verdict: None,
+            words: String::new(),
+            advice: None,
+            holders: Vec::new(),
             exit,
         }
+    }
+}
+
+/// A verdict in one word, for programs.
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Alive => "alive",
+        Verdict::Marked => "marked",
+        Verdict::Gone(_) => "gone",
+        Verdict::Younger { .. } => "younger",
+        _ => "unknown",
     }
 }
 
@@ -162,6 +194,7 @@ impl Party {
             since: time(holder.since),
             started: time(holder.started),
             source: holder.source.to_string(),
+            protocol: holder.protocol,
         }
     }
 }
