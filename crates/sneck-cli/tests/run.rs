@@ -3,136 +3,19 @@
 //! Order, blocking and codes are asserted, never how long something took.
 #![allow(clippy::disallowed_methods)]
 
+mod stage;
+
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use sneck_testkit::postgres::PostgresServer;
+use stage::{NOBODY, Place, STAY, text, until};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-/// Far longer than anything here takes: only a failing test waits for it.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Says that it is in, and stays until it is told to leave.
-const STAY: &str = "echo $$ > in.tmp; mv in.tmp in; while [ ! -e leave ]; do sleep 0.02; done; rm in; echo left >> log";
-/// No process can have this number: it is above the largest pid_max.
-const NOBODY: &str = "4194305";
-
-struct Place {
-    folder: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Place {
-        Place {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.path().join(name).exists()
-    }
-
-    fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.path().join(name)).unwrap_or_default()
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sneck"));
-        command
-            .args(words)
-            .current_dir(self.path())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn output(&self, words: &[&str]) -> Output {
-        self.command(words).output().expect("sneck runs")
-    }
-
-    fn code(&self, words: &[&str]) -> i32 {
-        self.output(words)
-            .status
-            .code()
-            .expect("sneck was not killed")
-    }
-
-    fn start(&self, words: &[&str]) -> Running {
-        let child = self
-            .command(words)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Running {
-            child: child.expect("sneck runs"),
-        }
-    }
-
-    /// A command that holds the lock until [`Place::leave`].
-    fn hold(&self, lock: &str) -> Running {
-        let running = self.start(&["run", lock, "--", "sh", "-c", STAY]);
-        until("the holder is in", || self.has("in"));
-        running
-    }
-
-    fn leave(&self) {
-        fs::write(self.path().join("leave"), "").expect("written");
-    }
-}
-
-/// A sneck that is ended and reaped whatever becomes of the test.
-struct Running {
-    child: Child,
-}
-
-impl Running {
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    fn code(mut self) -> Option<i32> {
-        self.child.wait().expect("reaped").code()
-    }
-
-    fn kill(mut self) {
-        self.child.kill().expect("alive");
-        self.child.wait().expect("reaped");
-    }
-
-    /// The command has been forked and is held, or runs.
-    fn has_child(&self) -> bool {
-        let pid = self.pid().as_raw_nonzero();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        !children.unwrap_or_default().trim().is_empty()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn until(what: &str, mut seen: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !seen() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
-        sleep(Duration::from_millis(5));
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use std::time::Duration;
 
 /// One place of each kind.
 fn everywhere() -> [String; 3] {
@@ -534,5 +417,26 @@ fn a_group_that_is_killed_leaves_no_lock_behind() {
         kill_process_group(Pid::from_child(&group), Signal::KILL).expect("sent");
         group.wait().expect("reaped");
         assert_eq!(place.code(&["run", &lock, "true"]), 0, "{lock}");
+    }
+}
+
+#[test]
+fn it_runs_where_its_session_and_its_group_began_outside_its_pid_namespace() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: no pid namespace");
+        return;
+    }
+    for lock in ["l", "symlink:l", "pidfile:l", "mkdir:l"] {
+        let place = Place::new();
+        // There getsid(2) and getpgrp(2) answer 0.
+        let output = Command::new("unshare")
+            .args(["-pf", env!("CARGO_BIN_EXE_sneck"), "run", lock, "--"])
+            .args(["sh", "-c", "exit 3"])
+            .current_dir(place.path())
+            .output()
+            .expect("unshare(1) of util-linux");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{lock}: {said}");
+        assert_eq!(said, "", "{lock}");
     }
 }
