@@ -7,7 +7,7 @@ use rustix::process::{Signal, kill_process};
 use stage::{NOBODY, Place, Running, as_nobody, files, text, until};
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::thread::{self, sleep};
 use std::time::Duration;
@@ -337,5 +337,38 @@ fn an_acquire_that_is_killed_while_it_waits_leaves_nothing() {
             [Path::new("leave"), Path::new("log")],
             "{lock}"
         );
+    }
+}
+
+#[test]
+fn in_a_container_started_again_nobody_waits_for_a_predecessor_of_the_same_number() {
+    if !sneck_testkit::sys::is_root() {
+        eprintln!("not root: no pid namespace");
+        return;
+    }
+    for lock in ["pidfile:l", "shlock:l"] {
+        let place = Place::new();
+        // In a pid namespace of its own sneck is 1 and its command 2; in the other one the script is 1.
+        fs::write(place.path().join("l"), "2\n").expect("written");
+        fs::write(place.path().join("script"), "1\n").expect("written");
+        sleep(Duration::from_millis(2500));
+        let inside = |words: &[&str]| {
+            let output = Command::new("unshare")
+                .args(["-pf", "--mount-proc"])
+                .args(words)
+                .current_dir(place.path())
+                .output();
+            let output = output.expect("unshare(1) of util-linux");
+            (output.status.code(), text(&output.stderr))
+        };
+        let sneck = env!("CARGO_BIN_EXE_sneck");
+        let (code, said) = inside(&[sneck, "run", "-n", lock, "true"]);
+        assert_eq!(code, Some(0), "{lock}: {said}");
+        assert!(said.contains("stale claim of pid 2"), "{said}");
+        let there = lock.replace(":l", ":script");
+        let script = format!("{sneck} acquire -n --pid $$ {there}; exit $?");
+        let (code, said) = inside(&["sh", "-c", &script]);
+        assert_eq!(code, Some(0), "{lock}: {said}");
+        assert!(said.contains("stale claim of pid 1"), "{said}");
     }
 }

@@ -34,7 +34,7 @@ use crate::protocol::{
     Wake,
 };
 use crate::queue::{self, Ticket};
-use crate::stale::{self, Stale, Verdict};
+use crate::stale::{self, Judge, Stale, Verdict};
 use crate::sys::Nap;
 use crate::timeout::Deadline;
 use crate::wait::{self, Backoff, Trust, Waiting};
@@ -356,8 +356,7 @@ impl Acquisition {
     /// Remove a stale claim, if it is one and the policy allows. True: try again.
     fn clear_the_way(&mut self, seen: &Sighting) -> Result<bool> {
         self.obstacle = None;
-        let held_here = queue::held_in_this_process(&self.lock);
-        let Some(candidate) = breaking::candidate(&*self.protocol, seen, held_here) else {
+        let Some(candidate) = breaking::candidate(&*self.protocol, seen, self.judge()) else {
             return Ok(false);
         };
         let policy = match (self.settings.stale, self.forced) {
@@ -520,9 +519,15 @@ impl Acquisition {
         }
     }
 
+    fn judge(&self) -> Judge {
+        Judge {
+            party: self.settings.party,
+            holds: queue::held_in_this_process(&self.lock),
+        }
+    }
+
     fn judged(&self, seen: &Sighting) -> Option<Verdict> {
-        let held_here = queue::held_in_this_process(&self.lock);
-        stale::judge_sighting(seen, self.protocol.ground(), held_here)
+        stale::judge_sighting(seen, self.protocol.ground(), self.judge())
             .filter(|v| matches!(v, Verdict::Gone(_) | Verdict::Younger { .. }))
     }
 

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::holder::{Holder, Source};
 use crate::observer::{Event, Observer};
 use crate::protocol::{Mark, Protocol, Removal, Right, Sighting};
-use crate::stale::{self, Stale, Verdict};
+use crate::stale::{self, Judge, Stale, Verdict};
 use std::time::{Duration, SystemTime};
 
 /// What came of looking at a claim in order to remove it.
@@ -42,11 +42,7 @@ pub(crate) struct Candidate {
 }
 
 /// What stands in the way, judged. None: it is of a kind that is never removed.
-pub(crate) fn candidate(
-    protocol: &dyn Protocol,
-    seen: &Sighting,
-    held_in_this_process: bool,
-) -> Option<Candidate> {
+pub(crate) fn candidate(protocol: &dyn Protocol, seen: &Sighting, by: Judge) -> Option<Candidate> {
     match seen {
         Sighting::Held {
             holders,
@@ -59,7 +55,7 @@ pub(crate) fn candidate(
             Some(Candidate {
                 holder: holder.clone(),
                 mark: mark.clone(),
-                verdict: stale::judge(holder, Some(mark), ground, held_in_this_process),
+                verdict: stale::judge(holder, Some(mark), ground, by),
             })
         }
         Sighting::Damaged {

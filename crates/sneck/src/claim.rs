@@ -32,7 +32,7 @@ pub struct Party {
 
 impl Party {
     /// This process.
-    pub fn this_process() -> Party {
+    pub const fn this_process() -> Party {
         Party { pid: None }
     }
 

@@ -13,7 +13,7 @@ use crate::protocol::{
     Capabilities, Mark, Protocol, Record, Removable, Removal, Right, Sighting, flock,
 };
 use crate::queue;
-use crate::stale::Stale;
+use crate::stale::{self, Judge, Stale};
 use crate::timeout::{Deadline, Moment, Timeout};
 use crate::wait::{self, Backoff, Waiting};
 use std::path::Path;
@@ -396,8 +396,7 @@ impl Lock {
             if seen == Sighting::Free {
                 return Ok(Cleared::Free);
             }
-            let held_here = self.is_held_in_this_process();
-            let candidate = breaking::candidate(&*self.protocol, &seen, held_here);
+            let candidate = breaking::candidate(&*self.protocol, &seen, self.judge());
             let Some(candidate) = candidate.filter(|c| c.may_go(policy)) else {
                 let verdict = self.verdict(&seen);
                 return Ok(Cleared::Left {
@@ -435,8 +434,14 @@ impl Lock {
     /// # Errors
     /// As [`Lock::holder`].
     pub fn verdict(&self, seen: &Sighting) -> Option<crate::Verdict> {
-        let held_here = self.is_held_in_this_process();
-        crate::stale::judge_sighting(seen, self.protocol.ground(), held_here)
+        stale::judge_sighting(seen, self.protocol.ground(), self.judge())
+    }
+
+    fn judge(&self) -> Judge {
+        Judge {
+            party: self.settings.party,
+            holds: self.is_held_in_this_process(),
+        }
     }
 
     /// Whether this process holds it, through any handle and in any thread.

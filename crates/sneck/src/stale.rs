@@ -3,6 +3,7 @@
 //! Rules, not steps: the acquisition loop asks, a protocol removes. A claim is stale only when its holder is *proved* gone; whatever cannot be
 //! known (another user's process hidden from us, another machine, another pid namespace, a number that makes no sense) counts as alive.
 
+use crate::claim::Party;
 use crate::holder::Holder;
 use crate::protocol::{Ground, Mark, Sighting};
 use crate::sys::{Namespace, Presence, locks, process};
@@ -60,21 +61,26 @@ pub enum Grounds {
     MereThread,
     /// Another process, or another start of the machine, than the record names.
     Replaced,
-    /// It is our own number, we do not hold it, and we started after the claim was made.
+    /// It is our own number (or that of the process in whose name we would claim), we do not hold it, and that process started after the claim was made.
     Predecessor,
 }
 
 /// A process must be this much younger than a claim: clocks are coarse, and claims are made while processes start.
 const CLEARLY_YOUNGER: Duration = Duration::from_secs(2);
 
+/// Who judges. In a container that was started again over a kept folder, the old claim bears the very number that we have now, or that the
+/// command has that we would claim for: we must not wait for ourselves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Judge {
+    /// In whose name we would claim.
+    pub(crate) party: Party,
+    /// Whether this process holds the lock.
+    pub(crate) holds: bool,
+}
+
 /// Judge the holder that a claim names. `mark` is the claim itself.
-pub(crate) fn judge(
-    holder: &Holder,
-    mark: Option<&Mark>,
-    ground: Ground,
-    held_in_this_process: bool,
-) -> Verdict {
-    let verdict = judge_process(holder, ground, held_in_this_process);
+pub(crate) fn judge(holder: &Holder, mark: Option<&Mark>, ground: Ground, judge: Judge) -> Verdict {
+    let verdict = judge_process(holder, ground, judge);
     let dead = matches!(verdict, Verdict::Gone(_) | Verdict::Younger { .. });
     if dead && mark.is_some_and(|m| locks::is_flocked(m.inode)) {
         return Verdict::Marked;
@@ -82,7 +88,7 @@ pub(crate) fn judge(
     verdict
 }
 
-fn judge_process(holder: &Holder, ground: Ground, held_in_this_process: bool) -> Verdict {
+fn judge_process(holder: &Holder, ground: Ground, judge: Judge) -> Verdict {
     if holder.host.is_some() {
         return Verdict::Unknown("the claim is of another host");
     }
@@ -103,7 +109,7 @@ fn judge_process(holder: &Holder, ground: Ground, held_in_this_process: bool) ->
     let Some(pid) = holder.pid else {
         return Verdict::Unknown("the claim names no process");
     };
-    let own = pid == process::own_pid();
+    let own = pid == process::own_pid() || pid == judge.party.pid();
     match process::presence(pid) {
         Presence::Absent => return Verdict::Gone(Grounds::Absent),
         Presence::Ended => return Verdict::Gone(Grounds::Ended),
@@ -123,7 +129,7 @@ fn judge_process(holder: &Holder, ground: Ground, held_in_this_process: bool) ->
         (started > claimed + CLEARLY_YOUNGER).then_some(Verdict::Younger { started, claimed })
     };
     match younger() {
-        Some(_) if own && !held_in_this_process => Verdict::Gone(Grounds::Predecessor),
+        Some(_) if own && !judge.holds => Verdict::Gone(Grounds::Predecessor),
         Some(verdict) if !own => verdict,
         _ => Verdict::Alive,
     }
@@ -135,21 +141,12 @@ fn differs<T: PartialEq>(recorded: Option<T>, ours: Option<T>) -> bool {
 }
 
 /// Judge what was seen at a place. None where the kernel or a server vouches for the holder.
-pub(crate) fn judge_sighting(
-    seen: &Sighting,
-    ground: Ground,
-    held_in_this_process: bool,
-) -> Option<Verdict> {
+pub(crate) fn judge_sighting(seen: &Sighting, ground: Ground, by: Judge) -> Option<Verdict> {
     match seen {
         Sighting::Held {
             holders,
             mark: Some(mark),
-        } => Some(judge(
-            holders.first()?,
-            Some(mark),
-            ground,
-            held_in_this_process,
-        )),
+        } => Some(judge(holders.first()?, Some(mark), ground, by)),
         _ => None,
     }
 }
@@ -192,9 +189,9 @@ impl fmt::Display for Verdict {
             Verdict::Gone(Grounds::Replaced) => f.write_str(
                 "gone: the process that now has the number is not the one that made the claim",
             ),
-            Verdict::Gone(Grounds::Predecessor) => f.write_str(
-                "gone: an earlier process had our number and we started after the claim was made",
-            ),
+            Verdict::Gone(Grounds::Predecessor) => {
+                f.write_str("gone: an earlier process had this number, which now is our own")
+            }
             Verdict::Younger { started, claimed } => write!(
                 f,
                 "likely gone: the process of that number started {}, the claim is of {}",
@@ -211,6 +208,11 @@ mod tests {
     use super::*;
     use crate::holder::Source;
 
+    const BY: Judge = Judge {
+        party: Party::this_process(),
+        holds: false,
+    };
+
     fn claim_of(pid: u32, since: SystemTime) -> Holder {
         Holder {
             since: Some(since),
@@ -223,18 +225,18 @@ mod tests {
         let now = SystemTime::now();
         let absent = claim_of(u32::MAX >> 1, now);
         assert_eq!(
-            judge(&absent, None, Ground::Local, false),
+            judge(&absent, None, Ground::Local, BY),
             Verdict::Gone(Grounds::Absent)
         );
-        assert!(!judge(&absent, None, Ground::NetworkFiles, false).is_gone());
+        assert!(!judge(&absent, None, Ground::NetworkFiles, BY).is_gone());
         let elsewhere = Holder {
             host: Some("else".into()),
             ..absent
         };
-        assert!(!judge(&elsewhere, None, Ground::Local, false).is_gone());
-        assert!(!judge(&Holder::unknown(Source::Record), None, Ground::Local, false).is_gone());
+        assert!(!judge(&elsewhere, None, Ground::Local, BY).is_gone());
+        assert!(!judge(&Holder::unknown(Source::Record), None, Ground::Local, BY).is_gone());
         assert_eq!(
-            judge(&claim_of(1, now), None, Ground::Local, false),
+            judge(&claim_of(1, now), None, Ground::Local, BY),
             Verdict::Alive
         );
     }
@@ -244,22 +246,39 @@ mod tests {
         let own = process::own_pid();
         let before_us = SystemTime::UNIX_EPOCH;
         assert_eq!(
-            judge(&claim_of(own, before_us), None, Ground::Local, false),
+            judge(&claim_of(own, before_us), None, Ground::Local, BY),
             Verdict::Gone(Grounds::Predecessor)
         );
         assert_eq!(
-            judge(&claim_of(own, before_us), None, Ground::Local, true),
-            Verdict::Alive
-        );
-        assert_eq!(
             judge(
-                &claim_of(own, SystemTime::now()),
+                &claim_of(own, before_us),
                 None,
                 Ground::Local,
-                false
+                Judge { holds: true, ..BY }
             ),
             Verdict::Alive
         );
+        assert_eq!(
+            judge(&claim_of(own, SystemTime::now()), None, Ground::Local, BY),
+            Verdict::Alive
+        );
+    }
+
+    #[test]
+    fn neither_does_anybody_wait_for_the_process_in_whose_name_it_would_claim() {
+        let party = std::os::unix::process::parent_id();
+        let old = claim_of(party, SystemTime::UNIX_EPOCH);
+        let in_its_name = Judge {
+            party: Party::process(party),
+            ..BY
+        };
+        let verdict = judge(&old, None, Ground::Local, in_its_name);
+        assert_eq!(verdict, Verdict::Gone(Grounds::Predecessor));
+        let verdict = judge(&old, None, Ground::Local, BY);
+        assert!(matches!(verdict, Verdict::Younger { .. }), "{verdict}");
+        let new = claim_of(party, SystemTime::now());
+        let verdict = judge(&new, None, Ground::Local, in_its_name);
+        assert_eq!(verdict, Verdict::Alive);
     }
 
     #[test]
