@@ -24,6 +24,7 @@
 //! | [`race`] | several processes fall on one dead claim, slowly |
 //! | [`storm`] | processes killed, stopped and continued at random |
 //! | [`folder`] | a folder of a test's own |
+//! | [`planted`] | what may stand where a lock should be, and what must come of it |
 //! | [`sys`] | fork, trace, signals, limits, users: the only `unsafe` |
 //! | [`postgres`] | a real server of a test's own |
 //!
@@ -44,6 +45,7 @@ pub mod crash;
 pub mod deeds;
 pub mod folder;
 pub mod journal;
+pub mod planted;
 pub mod postgres;
 pub mod race;
 pub mod storm;

@@ -1,0 +1,272 @@
+//! What may stand where a lock should be, and what each protocol has to make of it: one table, for the tests of the library and of the
+//! command.
+//!
+//! For: planting such things ([`THINGS`]), what must come of them ([`Thing::met_by`]), and telling whether anybody touched them
+//! ([`state`]). Not for: file systems, permissions and limits, which are not things that stand somewhere; nor for claims whose
+//! holder is gone, which are judged and broken.
+//!
+//! All claims here are process 1's, which always lives.
+
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+/// The protocols that keep their claims in files, as far as this build has them.
+pub fn protocols() -> Vec<&'static str> {
+    let registry = sneck::Registry::local();
+    let known = |scheme: &&str| registry.schemes().any(|known| known == *scheme);
+    ALL.iter().copied().filter(known).collect()
+}
+
+const ALL: [&str; 8] = [
+    "flock", "fcntl", "symlink", "pidfile", "shlock", "labm8", "dotlock", "mkdir",
+];
+/// Those that lock a regular file in the kernel, whatever it holds.
+const KERNEL: [&str; 2] = ["flock", "fcntl"];
+
+/// Something that stands at a lock's path.
+#[derive(Debug)]
+pub struct Thing {
+    /// For messages of the tests.
+    pub name: &'static str,
+    plant: Plant,
+    /// Whose claim it is. The first is what others call it.
+    claim_of: &'static [&'static str],
+    /// Who takes it for a claim of its own that makes no sense (yet).
+    damage_to: &'static [&'static str],
+    /// Who takes it for a claim of its own that names nobody. To the others it is no claim.
+    anonymous_to: &'static [&'static str],
+}
+
+/// How it gets there.
+#[derive(Debug)]
+enum Plant {
+    Folder,
+    FolderWith(&'static str),
+    Fifo,
+    Socket,
+    Device,
+    Link(&'static str),
+    File(&'static [u8]),
+    /// Nothing but a hole, so large.
+    Sparse(u64),
+}
+
+/// What must come of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Met {
+    /// It can be locked; its content is nobody's business.
+    Lockable,
+    /// No lock at all: refused at once, whoever waits.
+    Foreign,
+    /// Makes no sense yet: waited for, and an error at the deadline.
+    Damaged,
+    /// A claim of one of these protocols: busy.
+    Busy(&'static [&'static str]),
+}
+
+impl Thing {
+    /// What a protocol has to make of it.
+    pub fn met_by(&self, scheme: &str) -> Met {
+        let file = matches!(self.plant, Plant::File(_) | Plant::Sparse(_));
+        if KERNEL.contains(&scheme) {
+            if file { Met::Lockable } else { Met::Foreign }
+        } else if self.damage_to.contains(&scheme) {
+            Met::Damaged
+        } else if self.anonymous_to.contains(&scheme) {
+            Met::Busy(self.anonymous_to)
+        } else if !self.claim_of.is_empty() {
+            Met::Busy(self.claim_of)
+        } else {
+            Met::Foreign
+        }
+    }
+
+    /// Whether only root can put it there.
+    pub fn wants_root(&self) -> bool {
+        matches!(self.plant, Plant::Device)
+    }
+
+    /// Put it there.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn plant(&self, path: &Path) {
+        match self.plant {
+            Plant::Folder => fs::create_dir(path).expect("our own folder"),
+            Plant::FolderWith(name) => {
+                fs::create_dir(path).expect("our own folder");
+                fs::write(path.join(name), "").expect("our own folder");
+            }
+            Plant::Fifo => make_node(path, FileType::Fifo),
+            // The name stays when the listener goes.
+            Plant::Socket => drop(UnixListener::bind(path).expect("a socket")),
+            Plant::Device => make_node(path, FileType::CharacterDevice),
+            Plant::Link(target) => symlink(target, path).expect("our own folder"),
+            Plant::File(content) => fs::write(path, content).expect("our own folder"),
+            Plant::Sparse(size) => {
+                let file = File::create(path).expect("our own folder");
+                file.set_len(size).expect("a hole costs nothing");
+            }
+        }
+    }
+}
+
+/// A FIFO, or the device that reads as nothing at all.
+fn make_node(path: &Path, kind: FileType) {
+    let made = mknodat(CWD, path, kind, Mode::from_raw_mode(0o666), makedev(1, 3));
+    assert!(
+        made.is_ok(),
+        "mknod of a {kind:?}: {made:?} (a device takes root, in a machine that allows it)"
+    );
+}
+
+/// Everything about a name that a careless opener changes. Not the time of access, which looking changes.
+///
+/// # Panics
+/// If nothing stands there.
+pub fn state(path: &Path) -> String {
+    let look = fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    // Root reads what others cannot, and nobody reads a gigabyte of nothing.
+    let content = if look.is_file() && look.len() < 1 << 20 {
+        format!("{:?}", fs::read(path).ok())
+    } else if look.is_dir() {
+        let names = fs::read_dir(path).map(|all| all.flatten().map(|e| e.file_name()));
+        let mut names: Vec<_> = names.into_iter().flatten().collect();
+        names.sort();
+        format!("{names:?}")
+    } else {
+        format!("{:?}", fs::read_link(path).ok())
+    };
+    format!(
+        "{:?} {} {} {:o} {}:{} {} {} {} {}.{} {}.{} {content}",
+        look.file_type(),
+        look.dev(),
+        look.ino(),
+        look.mode(),
+        look.uid(),
+        look.gid(),
+        look.nlink(),
+        look.size(),
+        look.blocks(),
+        look.mtime(),
+        look.mtime_nsec(),
+        look.ctime(),
+        look.ctime_nsec(),
+    )
+}
+
+const fn thing(name: &'static str, plant: Plant) -> Thing {
+    Thing {
+        name,
+        plant,
+        claim_of: &[],
+        damage_to: &[],
+        anonymous_to: &[],
+    }
+}
+
+const fn claim(name: &'static str, plant: Plant, claim_of: &'static [&'static str]) -> Thing {
+    Thing {
+        claim_of,
+        ..thing(name, plant)
+    }
+}
+
+const fn damage(name: &'static str, plant: Plant, damage_to: &'static [&'static str]) -> Thing {
+    Thing {
+        damage_to,
+        ..thing(name, plant)
+    }
+}
+
+/// All of them.
+pub const THINGS: &[Thing] = &[
+    // What is no lock of anybody.
+    thing("a folder with a file in it", Plant::FolderWith("precious")),
+    thing("a FIFO", Plant::Fifo),
+    thing("a socket", Plant::Socket),
+    thing("a device", Plant::Device),
+    thing("a link to nothing", Plant::Link("nowhere")),
+    thing("a link to a file", Plant::Link("/etc/passwd")),
+    thing("a link to its folder", Plant::Link(".")),
+    thing("a link to itself", Plant::Link("lock")),
+    thing("a link to a number and more", Plant::Link("1a")),
+    thing("a link to two numbers", Plant::Link("1 2")),
+    thing("a link to a host and a number", Plant::Link("host:1")),
+    thing("words", Plant::File(b"somebody's precious content\n")),
+    thing("a number and more", Plant::File(b"1a\n")),
+    thing(
+        "a picture",
+        Plant::File(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0"),
+    ),
+    thing("bytes that are no text", Plant::File(&[0xff; 300])),
+    thing("a long line of digits", Plant::File(&[b'1'; 5000])),
+    thing("a gigabyte of nothing", Plant::Sparse(1 << 30)),
+    thing("a line end", Plant::File(b"\n")),
+    thing("four zeros", Plant::File(&[0; 4])),
+    // What somebody may just be writing, or has written wrongly.
+    Thing {
+        anonymous_to: &["dotlock"],
+        ..damage("nothing", Plant::File(b""), &["pidfile", "shlock", "labm8"])
+    },
+    Thing {
+        anonymous_to: &["dotlock"],
+        ..damage("a zero", Plant::File(b"0\n"), &["pidfile", "shlock"])
+    },
+    Thing {
+        anonymous_to: &["mkdir"],
+        ..thing("an empty folder", Plant::Folder)
+    },
+    damage(
+        "a number below zero",
+        Plant::File(b"-5\n"),
+        &["pidfile", "shlock", "dotlock"],
+    ),
+    damage(
+        "a number that is too large",
+        Plant::File(b"99999999999999999999\n"),
+        &["pidfile", "shlock", "dotlock"],
+    ),
+    damage("a zero and a time", Plant::File(b"0 1.5\n"), &["labm8"]),
+    damage("a link to zero", Plant::Link("0"), &["symlink"]),
+    damage(
+        "a link to a negative number",
+        Plant::Link("-1"),
+        &["symlink"],
+    ),
+    // Claims.
+    claim("a link to a number", Plant::Link("1"), &["symlink"]),
+    claim("a number", Plant::File(b"1\n"), NUMBERS),
+    claim("a number without a line end", Plant::File(b"1"), NUMBERS),
+    claim(
+        "a number after blanks",
+        Plant::File(b"         1\n"),
+        NUMBERS,
+    ),
+    claim(
+        "a number in four bytes",
+        Plant::File(&1_i32.to_ne_bytes()),
+        NUMBERS,
+    ),
+    claim(
+        "a number and more lines",
+        Plant::File(b"1\nmore\nand more\n"),
+        NUMBERS,
+    ),
+    claim(
+        "a number and a time",
+        Plant::File(b"1 1795226671.5779793\n"),
+        &["labm8"],
+    ),
+    claim(
+        "an inner file with a number",
+        Plant::FolderWith("elsewhere.1"),
+        &["mkdir"],
+    ),
+];
+
+/// Those whose claim is a number in a file. They cannot be told apart.
+const NUMBERS: &[&str] = &["pidfile", "shlock", "dotlock"];
