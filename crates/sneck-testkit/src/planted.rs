@@ -8,10 +8,12 @@
 //! All claims here are process 1's, which always lives.
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// The protocols that keep their claims in files, as far as this build has them.
 pub fn protocols() -> Vec<&'static str> {
@@ -25,6 +27,47 @@ const ALL: [&str; 8] = [
 ];
 /// Those that lock a regular file in the kernel, whatever it holds.
 const KERNEL: [&str; 2] = ["flock", "fcntl"];
+
+/// Those whose claims name a process, so that they can be left behind by a dead one.
+pub fn protocols_with_numbers() -> Vec<&'static str> {
+    let mut all = protocols();
+    all.retain(|scheme| !KERNEL.contains(scheme));
+    all
+}
+
+/// Put a claim of this process there, as the other programs that speak the protocol write it: pid and nothing else where that is the custom, and no live
+/// mark.
+///
+/// # Panics
+/// If something stands there, or the protocol's claims name no process.
+pub fn claim_of(scheme: &str, path: &Path, pid: impl Display) {
+    assert!(
+        fs::symlink_metadata(path).is_err(),
+        "something stands there"
+    );
+    let write = |content: String| fs::write(path, content).expect("our own folder");
+    match scheme {
+        "symlink" => symlink(pid.to_string(), path).expect("our own folder"),
+        "pidfile" | "dotlock" => write(format!("{pid}\n")),
+        // INN's.
+        "shlock" => write(format!("{:>10}\n", pid.to_string())),
+        "labm8" => {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let now = now.expect("it is later than 1970").as_secs_f64();
+            write(format!("{pid} {now:.7}\n"));
+        }
+        "mkdir" => {
+            // pylockfile's, in one step.
+            let aside = path.with_extension("aside");
+            let host = rustix::system::uname();
+            let host = host.nodename().to_string_lossy().into_owned();
+            fs::create_dir(&aside).expect("our own folder");
+            fs::write(aside.join(format!("{host}-7f3c.{pid}")), "").expect("our own folder");
+            fs::rename(&aside, path).expect("our own folder");
+        }
+        other => panic!("claims of {other} name no process"),
+    }
+}
 
 /// Something that stands at a lock's path.
 #[derive(Debug)]

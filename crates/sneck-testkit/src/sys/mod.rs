@@ -102,6 +102,30 @@ impl Drop for Fork {
     }
 }
 
+/// A process whose first thread is gone while another one lives on: a zombie to whoever looks at its state, and alive. Ended when dropped.
+///
+/// # Panics
+/// If there can be no fork.
+pub fn zombie_leader() -> Fork {
+    let fork = fork(|| {
+        std::thread::spawn(|| {
+            loop {
+                std::thread::sleep(PATIENCE);
+            }
+        });
+        // SAFETY: exit(2), the bare system call, ends this thread alone and takes one number. Nothing that lives on refers to this thread's stack.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+        1
+    });
+    let process = format!("/proc/{}", fork.pid());
+    crate::block::until("the first thread is gone and another one lives", || {
+        let stat = fs::read_to_string(format!("{process}/stat"));
+        let threads = fs::read_dir(format!("{process}/task"));
+        stat.is_ok_and(|s| s.contains(") Z ")) && threads.is_ok_and(|t| t.count() == 2)
+    });
+    fork
+}
+
 fn wait_for(pid: Pid) -> i32 {
     loop {
         match waitpid(Some(pid), WaitOptions::empty()) {
