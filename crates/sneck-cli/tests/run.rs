@@ -10,7 +10,7 @@ use sneck_testkit::postgres::PostgresServer;
 use stage::{NOBODY, Place, STAY, text, until};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -276,26 +276,6 @@ fn what_is_wrong_has_its_code_and_its_place_in_the_message() {
     }
     assert_eq!(place.text("file"), "mine");
     assert_eq!(place.code(&["--help"]), 0);
-}
-
-#[test]
-fn without_permission_it_ends_with_77() {
-    let place = Place::new();
-    let lock = place.path().join("l");
-    // A copy, since the build's own folder may be closed to the user below.
-    let sneck = place.path().join("sneck");
-    fs::copy(env!("CARGO_BIN_EXE_sneck"), &sneck).expect("copied");
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("set");
-    fs::write(&lock, "").expect("written");
-    fs::set_permissions(&lock, fs::Permissions::from_mode(0o000)).expect("set");
-    let mut other = Command::new(&sneck);
-    other.args(["run", "l", "true"]).current_dir(place.path());
-    if rustix::process::geteuid().is_root() {
-        other.uid(65534).gid(65534);
-    }
-    let output = other.output().expect("runs");
-    assert_eq!(output.status.code(), Some(77), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("l: "));
 }
 
 #[test]

@@ -105,9 +105,14 @@ fn a_claim_of_any_protocol_is_busy_and_never_taken() {
             };
             let before = state(path);
             let seen = setup.lock().holder().expect("one can look");
-            assert!(matches!(seen, Sighting::Held { .. }), "{seen:?}");
+            let [holder] = seen.holders() else {
+                panic!("one holds it: {seen:?}");
+            };
+            let of_another = !claim_of.contains(&scheme);
+            assert_eq!(holder.protocol.is_some(), of_another, "{seen:?}");
+            assert!(holder.protocol.is_none_or(|p| p == claim_of[0]), "{seen:?}");
             let mut policies = vec![Stale::Never, Stale::Dead, Stale::Likely];
-            if !claim_of.contains(&scheme) {
+            if of_another {
                 // What is not ours to break is not ours by force either.
                 policies.push(Stale::After(Duration::from_millis(1)));
             }
@@ -119,6 +124,10 @@ fn a_claim_of_any_protocol_is_busy_and_never_taken() {
                 ] {
                     let error = lock.acquire_within(wait).expect_err("it is held");
                     says(&error, kind, path);
+                    if of_another {
+                        let named = format!("protocol {}", claim_of[0]);
+                        assert!(error.to_string().contains(&named), "{error}");
+                    }
                 }
             }
             is_waited_for(setup, path, &before);
