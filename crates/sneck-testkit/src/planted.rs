@@ -127,11 +127,6 @@ impl Thing {
         }
     }
 
-    /// Whether only root can put it there.
-    pub fn wants_root(&self) -> bool {
-        matches!(self.plant, Plant::Device)
-    }
-
     /// Put it there.
     ///
     /// # Panics
