@@ -301,3 +301,27 @@ fn where_flock_is_not_to_be_had_it_is_not_replaced_by_something_else_in_silence(
         assert!(refusal.contains("another protocol"), "{refusal}");
     }
 }
+
+/// In a chroot for instance. Whom /proc would tell of is not known then, and that is all.
+#[test]
+fn without_proc_locks_are_taken_held_against_others_and_broken() {
+    for scheme in protocols() {
+        let mounted = Mounted::new(scheme, "mount -t tmpfs none /proc");
+        let mut child = mounted.child();
+        child.acquire();
+        mounted.setup.child().must_be_refused();
+        assert_eq!(child.ask("standing it"), "Held", "{scheme}");
+        child.release();
+
+        let mut outside = mounted.setup.child();
+        outside.acquire();
+        child.must_be_refused();
+        child.tell("acquire it 30 likely");
+        child.hear("refused");
+        assert_ne!(child.order("look"), "Free", "{scheme}");
+        outside.kill();
+        child.acquire();
+        child.release();
+        assert_eq!(crate::litter(scheme, mounted.path.parent()), [""; 0]);
+    }
+}

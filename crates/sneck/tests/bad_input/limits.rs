@@ -5,7 +5,7 @@
 use crate::{refusal_says, setup};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sneck::{ErrorKind, Sighting};
-use sneck_testkit::planted::{protocols, protocols_with_numbers};
+use sneck_testkit::planted::protocols;
 use sneck_testkit::{Child, block};
 use std::fs::File;
 use std::path::Path;
@@ -54,9 +54,7 @@ fn whoever_can_open_too_little_is_refused_with_the_reason_and_leaves_nothing_beh
                 refused += 1;
                 was_refused_for_want(&mut child, &path);
             }
-            // The file of a kernel lock stays, by design.
-            let mut litter = crate::names(setup.folder.path());
-            litter.retain(|name| name != "lock" || protocols_with_numbers().contains(&scheme));
+            let litter = crate::litter(scheme, path.parent());
             assert!(litter.is_empty(), "{scheme} with {left}: {litter:?}");
             let guard = setup.lock().try_acquire();
             let guard = guard.unwrap_or_else(|e| panic!("{scheme} with {left}: {e}"));

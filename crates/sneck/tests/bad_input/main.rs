@@ -3,6 +3,7 @@
 //! | file | what is wrong there |
 //! |---|---|
 //! | `kinds.rs` | something else stands at the path |
+//! | `mixed.rs` | programs that take one path for locks of different protocols |
 //! | `records.rs` | what `flock` with a record and `symlink` make of content that is nearly theirs |
 //! | `names.rs` | the path itself: folders that are missing, names that are too long or no text |
 //! | `permissions.rs` | an ordinary user may not do this or that |
@@ -20,12 +21,14 @@
 mod filesystems;
 mod kinds;
 mod limits;
+mod mixed;
 mod names;
 mod permissions;
 mod records;
 
 use sneck::{Error, ErrorKind, Registry, Waiting};
 use sneck_testkit::child::{Session, say};
+use sneck_testkit::planted::protocols_with_numbers;
 use sneck_testkit::{Setup, sys};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -85,6 +88,13 @@ fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// What a released lock leaves behind and should not. The file of a kernel lock stays, by design.
+fn litter(scheme: &str, folder: Option<&Path>) -> Vec<String> {
+    let mut left = names(folder.expect("every path has a folder"));
+    left.retain(|name| name != "lock" || protocols_with_numbers().contains(&scheme));
+    left
 }
 
 /// What children of these tests understand beside the usual.

@@ -5,10 +5,9 @@
 use crate::{must_be_root, names, refusal_says, set_mode, setup, setup_at};
 use rustix::fs::{FlockOperation, flock};
 use sneck::ErrorKind;
-use sneck_testkit::planted::{THINGS, protocols, state};
+use sneck_testkit::planted::{THINGS, claim_of, protocols, protocols_with_numbers, state};
 use sneck_testkit::{Child, Setup, sys};
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// A child that may do no more than everybody.
@@ -142,23 +141,34 @@ fn what_is_no_lock_is_refused_to_those_who_may_do_nothing_with_it_too() {
     }
 }
 
-/// In a folder like /tmp only the owner of a file may remove it.
+/// PEAK writes its claims for nobody else to read, and mutt for nobody at all: somebody holds it, and does not say who.
 #[test]
-fn a_dead_claim_that_may_not_be_removed_is_said_to_be_stale_and_left_alone() {
-    for mode in [0o755, 0o1777] {
-        let (setup, path) = in_a_folder("symlink", mode);
-        symlink("4194305", &path).expect("our own folder");
-        let before = state(&path);
-        let mut child = ordinary(&setup);
-        for how in ["once", "30"] {
-            child.tell(&format!("acquire it {how}"));
-            let refusal = child.hear("refused");
-            assert!(
-                refusal.contains("stale") && refusal.contains("no right"),
-                "{refusal}"
-            );
+fn a_claim_that_may_not_be_read_is_held_by_somebody_and_never_broken() {
+    for scheme in protocols_with_numbers() {
+        if scheme == "symlink" {
+            // A link can be read by everybody.
+            continue;
         }
-        assert_eq!(state(&path), before);
+        for pid in ["1", "4194305"] {
+            let (setup, path) = in_a_folder(scheme, 0o1777);
+            claim_of(scheme, &path, pid);
+            set_mode(&path, 0o000);
+            let before = state(&path);
+            let mut child = ordinary(&setup);
+            for how in ["once", "once likely", "30"] {
+                child.tell(&format!("acquire it {how}"));
+                let refusal = child.hear("refused");
+                let kind = if how == "30" {
+                    "TimedOut [?]"
+                } else {
+                    "Busy [?]"
+                };
+                assert!(refusal.starts_with(kind), "{scheme}: {refusal}");
+            }
+            let seen = child.order("look");
+            assert!(seen.starts_with("Held"), "{scheme}: {seen}");
+            assert_eq!(state(&path), before);
+        }
     }
 }
 

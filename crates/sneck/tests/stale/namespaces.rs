@@ -7,8 +7,9 @@ use crate::{claimed, is_left_alone, must_be_root, setup};
 use sneck::Stale;
 use sneck_testkit::child::Start;
 use sneck_testkit::planted::{claim_of, protocols_with_numbers, state};
-use sneck_testkit::{Child, Setup};
+use sneck_testkit::{Child, Setup, sys};
 use std::fs;
+use std::os::unix::fs::chown;
 use std::thread;
 use std::time::Duration;
 
@@ -208,4 +209,27 @@ fn record_of(setup: &Setup) -> Vec<u8> {
     let record = fs::read(setup.folder.join("lock")).expect("a file");
     guard.release().expect("it is held");
     record
+}
+
+/// /proc can be told to hide the processes of other users. They live all the same.
+#[test]
+fn a_process_that_proc_hides_is_alive() {
+    must_be_root();
+    for scheme in protocols_with_numbers() {
+        let holder = setup(scheme).child();
+        let (setup, path) = claimed(scheme, holder.pid());
+        chown(setup.folder.path(), Some(sys::NOBODY), Some(sys::NOBODY)).expect("root may");
+        let before = state(&path);
+        let script = "mount -t proc -o hidepid=2 none /proc && exec \"$@\"";
+        let wrapper = ["unshare", "-m", "sh", "-c", script, "sh"];
+        let mut child = Start::wrapped(&setup, &wrapper).child();
+        child.order(&format!("user {}", sys::NOBODY));
+        for policy in ["dead", "likely"] {
+            child.tell(&format!("acquire it once {policy}"));
+            let refusal = child.hear("refused");
+            assert!(refusal.starts_with("Busy"), "{scheme}: {refusal}");
+            assert!(!refusal.contains("gone"), "{scheme}: {refusal}");
+        }
+        assert_eq!(state(&path), before);
+    }
 }
