@@ -5,6 +5,7 @@
 use crate::{refusal_says, setup};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sneck::{ErrorKind, Sighting};
+use sneck_testkit::child::Start;
 use sneck_testkit::planted::protocols;
 use sneck_testkit::{Child, block};
 use std::fs::File;
@@ -124,5 +125,30 @@ fn what_cannot_be_looked_at_is_never_called_free() {
                 "{scheme}, {left} left: {seen}"
             );
         }
+    }
+}
+
+/// RLIMIT_FSIZE, as `ulimit -f 0` sets it: the claim would be cut off at its first byte.
+#[test]
+fn a_claim_that_may_not_be_written_in_full_is_never_seen() {
+    for scheme in protocols() {
+        let (setup, path) = setup(scheme);
+        let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
+        let mut child = Start::wrapped(&setup, &["sh", "-c", script, "sh"]).child();
+        child.tell("acquire it once");
+        block::until("it is held or refused", || {
+            child.has_said("held") || child.has_said("refused")
+        });
+        if child.has_said("held") {
+            // Nothing is written into it.
+            setup.child().must_be_refused();
+            child.release();
+        } else {
+            let said = child.said().last().expect("it said something");
+            assert!(said.contains(&path.display().to_string()), "{said}");
+            assert!(said.contains("too large"), "{said}");
+        }
+        assert_eq!(crate::litter(scheme, path.parent()), [""; 0], "{scheme}");
+        setup.child().acquire();
     }
 }

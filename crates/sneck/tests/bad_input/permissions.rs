@@ -8,6 +8,7 @@ use sneck::ErrorKind;
 use sneck_testkit::planted::{THINGS, claim_of, protocols, protocols_with_numbers, state};
 use sneck_testkit::{Child, Setup, sys};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A child that may do no more than everybody.
@@ -264,5 +265,27 @@ fn nothing_stands_in_the_way_of_an_ordinary_user_in_a_folder_of_its_own() {
         child.acquire();
         assert!(Path::new(&path).symlink_metadata().is_ok());
         child.release();
+    }
+}
+
+/// The folder was closed while it was held: what stands there stays, and whoever releases is told.
+#[test]
+fn a_claim_that_may_no_longer_be_removed_is_said_to_stay() {
+    for scheme in protocols() {
+        let (setup, path) = in_a_folder(scheme, 0o777);
+        let mut child = ordinary(&setup);
+        child.acquire();
+        set_mode(&setup.folder.join("closed"), 0o755);
+        if !protocols_with_numbers().contains(&scheme) {
+            child.release();
+            continue;
+        }
+        let inode = path.symlink_metadata().expect("it stands").ino();
+        child.tell("release it");
+        refusal_says(&child.hear("lost"), ErrorKind::NoPermission, &path);
+        assert_eq!(path.symlink_metadata().expect("it stands").ino(), inode);
+        // As soon as it may, and its maker is gone, the next one clears it away.
+        child.kill();
+        setup.child().acquire();
     }
 }
