@@ -278,9 +278,11 @@ fn child_that_is_refused(setup: &Setup, calls: &str, error: &str) -> Child {
 #[test]
 fn where_links_are_not_permitted_as_on_fat_it_is_the_file_system_that_cannot() {
     for scheme in protocols() {
-        let (setup, _) = setup(scheme);
+        let (setup, path) = setup(scheme);
         let mut child = child_that_is_refused(&setup, "link,linkat,symlink,symlinkat", "EPERM");
         if scheme == "symlink" {
+            let refusal = child.must_be_refused();
+            refusal_says(&refusal, ErrorKind::Unsupported, &path);
             continue;
         }
         // Without links there are still renames that never replace.
