@@ -4,12 +4,14 @@
 
 use crate::{claimed, dead, setup};
 use sneck::{Cleared, Error, ErrorKind, Event, Observer, Sighting, Stale, Standing, Verdict};
-use sneck_testkit::Setup;
 use sneck_testkit::planted::{Met, THINGS, protocols, protocols_with_numbers, state};
+use sneck_testkit::{PATIENCE, Setup};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 /// Writes down every removal.
 #[derive(Debug, Default, Clone)]
@@ -263,6 +265,43 @@ fn force_removes_claims_of_its_own_protocol_and_nothing_else() {
             }
             if met == Met::Foreign {
                 assert_eq!(cleared.map_err(|e| e.kind()), Err(ErrorKind::Foreign));
+            }
+        }
+    }
+}
+
+/// Force by age is the one way on for claims that name nobody, or nonsense, short of removing them by hand.
+#[test]
+fn by_age_claims_that_name_nobody_go_too_and_nothing_that_is_no_claim() {
+    for scheme in protocols_with_numbers() {
+        let mut planted = Vec::new();
+        for thing in THINGS {
+            let setup = setup(scheme);
+            let path = setup.folder.join("lock");
+            thing.plant(&path);
+            planted.push((thing, setup, path));
+        }
+        thread::sleep(Duration::from_millis(60));
+        for (thing, setup, path) in planted {
+            let its_own = match thing.met_by(scheme) {
+                Met::Busy(claim_of) => claim_of.contains(&scheme),
+                Met::Damaged => true,
+                Met::Foreign | Met::Lockable => false,
+            };
+            let before = state(&path);
+            let young = setup.lock_with(|b| b.stale(Stale::After(PATIENCE * 60)));
+            young.try_acquire().expect_err("it is not so old");
+            assert_eq!(state(&path), before, "{scheme}, {}", thing.name);
+            let old = setup.lock_with(|b| b.stale(Stale::After(Duration::from_millis(50))));
+            let taken = old.try_acquire();
+            assert_eq!(
+                taken.is_ok(),
+                its_own,
+                "{scheme}, {}: {taken:?}",
+                thing.name
+            );
+            if !its_own {
+                assert_eq!(state(&path), before, "{scheme}, {}", thing.name);
             }
         }
     }
