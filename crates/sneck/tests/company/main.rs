@@ -1,11 +1,13 @@
 //! Live beside the programs that speak the same protocols, in both directions: while one side holds the other one waits or is refused with its
 //! documented code, the death of a holder is seen or not as PROTOCOLS.md says, and afterwards everything is free and tidy.
 //!
-//! `scripts/test` installs the programs, and says in `SNECK_TEST_PYTHON` which Python has the libraries. None is ever left out: what is missing fails its test.
+//! `scripts/test` installs the programs, and says in `SNECK_TEST_PYTHON` and `SNECK_TEST_TOOLS` where the rest of them is. None is ever left
+//! out: what is missing fails its test.
 //!
 //! | file | whom it meets |
 //! |---|---|
 //! | `flock.rs` | programs that use flock(2) |
+//! | `files.rs` | programs that make files, in C |
 //! | `python.rs` | libraries for Python, of every kind |
 
 #![allow(
@@ -13,6 +15,7 @@
     reason = "the library's own rules: tests make and remove what they like"
 )]
 
+mod files;
 mod flock;
 mod python;
 
@@ -53,6 +56,16 @@ struct Company {
     stays: &'static [&'static str],
 }
 
+impl Company {
+    /// What is ours while we hold. The content of a file that the kernel keeps locked belongs to nobody, and some write into it.
+    fn ours(&self, path: &Path) -> String {
+        match self.leaves {
+            Leaves::Nothing => inode(path).to_string(),
+            Leaves::Stale | Leaves::Claim => claim(path),
+        }
+    }
+}
+
 /// What a killed holder leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leaves {
@@ -60,14 +73,21 @@ enum Leaves {
     Nothing,
     /// A claim that can be proved stale.
     Stale,
+    /// A claim that names nobody, which only a person may judge.
+    Claim,
 }
 
-/// A lock of its own.
+/// A lock of its own. The name ends in `.lock` because some programs add that to what they are given: [`bare`].
 fn setup(scheme: &str, waiting: Waiting) -> (Setup, PathBuf) {
     let place = |folder: &Path| format!("{scheme}:{}", folder.join("x.lock").display());
     let setup = Setup::new(Registry::local, place, waiting, CHILD_ENTRY);
     let path = setup.folder.join("x.lock");
     (setup, path)
+}
+
+/// The name for programs that add `.lock` themselves.
+fn bare(path: &Path) -> PathBuf {
+    path.with_extension("")
 }
 
 /// A command that must be there.
@@ -94,6 +114,31 @@ fn wrapping(name: &str, arguments: &[&str], path: &Path, command: &[&str]) -> Co
 
 fn holding(name: &str, arguments: &[&str], path: &Path) -> Command {
     wrapping(name, arguments, path, &["sh", "-c", INSIDE])
+}
+
+/// What `scripts/test` has unpacked rather than installed.
+fn tool(path: &str) -> PathBuf {
+    let tools = env::var_os("SNECK_TEST_TOOLS")
+        .expect("SNECK_TEST_TOOLS is not set: run scripts/test, which gets the programs to be met");
+    let path = Path::new(&tools).join(path);
+    assert!(path.exists(), "{path:?} is missing: run scripts/test");
+    path
+}
+
+/// A shell script about this `$path`. It can try (`try`), say that it is in and stay there (`stay`) and try until it is in (`wait_for CODE`).
+fn shell(script: &str, path: &Path) -> Command {
+    const BEGIN: &str = r#"
+path=$1
+wait_for() {
+    while try 2>/dev/null; code=$?; [ $code = "$1" ]; do sleep 0.01; done
+    [ $code = 0 ] || exit $code
+}
+stay() { echo in; read -r line; }
+"#;
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{BEGIN}{script}")).arg("sh");
+    command.arg(path).stderr(Stdio::null());
+    command
 }
 
 /// Another program that says what it does, a line each, and goes on when its input ends.
@@ -203,6 +248,10 @@ fn claim(path: &Path) -> String {
     format!("{} {:o} {content}", look.ino(), look.mode())
 }
 
+fn inode(path: &Path) -> u64 {
+    fs::symlink_metadata(path).expect("it is there").ino()
+}
+
 /// What is in a folder.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("a folder");
@@ -243,12 +292,12 @@ fn exclude_each_other(company: &Company, ways: &[Waiting]) {
         assert_ne!(guard.was_clean(), Clean::No, "nobody died");
         peer.wait();
 
-        let stands = claim(&path);
+        let stands = company.ours(&path);
         assert_eq!(code((company.once)(&path)), company.refused, "we hold it");
         let mut peer = Peer::start((company.hold)(&path));
         peer.must_wait();
         assert_eq!(guard.standing(), Standing::Held);
-        assert_eq!(claim(&path), stands, "they touched what is ours");
+        assert_eq!(company.ours(&path), stands, "they touched what is ours");
         guard.release().expect("it is held");
         peer.must_say("in");
         let error = setup.lock().try_acquire().expect_err("they hold it");
@@ -272,6 +321,10 @@ fn see_each_other_die(company: &Company, ways: &[Waiting]) {
         let lock = setup.lock();
         let waiter = must_block(move || lock.acquire());
         peer.kill();
+        if company.leaves == Leaves::Claim {
+            waiter.still();
+            clear(&path);
+        }
         let guard = waiter.wait().expect("nobody is in the way");
         if company.leaves == Leaves::Stale {
             assert_eq!(guard.was_clean(), Clean::No);
@@ -282,15 +335,21 @@ fn see_each_other_die(company: &Company, ways: &[Waiting]) {
         let mut child = setup.child();
         child.acquire();
         assert_eq!(code((company.once)(&path)), company.refused, "it is held");
-        let mut peer = Peer::start((company.hold)(&path));
-        peer.must_wait();
-        child.kill();
-        if !company.breaks {
+        let mut peer = if company.breaks {
+            let mut peer = Peer::start((company.hold)(&path));
             peer.must_wait();
-            let guard = setup.lock().try_acquire().expect("we know that it is dead");
+            child.kill();
+            peer
+        } else {
+            child.kill();
+            assert_eq!(code((company.once)(&path)), company.refused, "it breaks");
+            let guard = setup.lock().try_acquire();
+            let guard = guard.expect("we know that it is dead");
             assert_eq!(guard.was_clean(), Clean::No);
+            assert_eq!(guard.broken()[0].pid, Some(child.pid()));
             guard.release().expect("it is held");
-        }
+            Peer::start((company.hold)(&path))
+        };
         peer.must_say("in");
         let error = setup.lock().try_acquire().expect_err("they hold it");
         assert!(error.is_held(), "{error}");
@@ -298,5 +357,20 @@ fn see_each_other_die(company: &Company, ways: &[Waiting]) {
         let guard = setup.lock().try_acquire().expect("they are gone");
         guard.release().expect("it is held");
         assert_eq!(names(setup.folder.path()), company.stays);
+    }
+}
+
+/// What a person does to a claim that nobody holds any more, and to other names of it.
+fn clear(path: &Path) {
+    if path.is_dir() {
+        return fs::remove_dir_all(path).expect("our own folder");
+    }
+    let claim = inode(path);
+    let folder = path.parent().expect("our own folder");
+    for name in names(folder) {
+        let path = folder.join(name);
+        if inode(&path) == claim {
+            fs::remove_file(path).expect("our own folder");
+        }
     }
 }
