@@ -15,6 +15,7 @@ const DOTLOCKFILE_WITH_PID: Company = Company {
     named: true,
     leaves: Leaves::Stale,
     breaks: true,
+    ripe: Duration::ZERO,
     stays: &[],
 };
 
@@ -103,13 +104,15 @@ const SHLOCK_1: Company = Company {
     named: true,
     leaves: Leaves::Stale,
     breaks: true,
+    ripe: Duration::ZERO,
     stays: &[],
 };
 
-/// INN 2's shlock writes `%10d\n`.
+/// INN 2's shlock writes `%10d\n`, and leaves alone what was made in this very second, whosever it is.
 const SHLOCK_2: Company = Company {
     hold: |path| shlock(2, "", "wait_for 1; stay; rm -f \"$path\"", path),
     once: |path| shlock(2, "", "try || exit; rm -f \"$path\"", path),
+    ripe: Duration::from_millis(1100),
     ..SHLOCK_1
 };
 

@@ -12,6 +12,7 @@ pub(super) const FLOCK: Company = Company {
     named: true,
     leaves: Leaves::Nothing,
     breaks: true,
+    ripe: Duration::ZERO,
     stays: &["x.lock"],
 };
 

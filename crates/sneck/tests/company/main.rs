@@ -52,6 +52,8 @@ struct Company {
     leaves: Leaves,
     /// It breaks a claim of ours whose process is gone.
     breaks: bool,
+    /// How old a claim must be for it to look whose it is.
+    ripe: Duration,
     /// What stands in the folder while nobody holds the lock.
     stays: &'static [&'static str],
 }
@@ -292,6 +294,7 @@ fn exclude_each_other(company: &Company, ways: &[Waiting]) {
         assert_ne!(guard.was_clean(), Clean::No, "nobody died");
         peer.wait();
 
+        thread::sleep(company.ripe);
         let stands = company.ours(&path);
         assert_eq!(code((company.once)(&path)), company.refused, "we hold it");
         let mut peer = Peer::start((company.hold)(&path));
@@ -334,6 +337,7 @@ fn see_each_other_die(company: &Company, ways: &[Waiting]) {
 
         let mut child = setup.child();
         child.acquire();
+        thread::sleep(company.ripe);
         assert_eq!(code((company.once)(&path)), company.refused, "it is held");
         let mut peer = if company.breaks {
             let mut peer = Peer::start((company.hold)(&path));

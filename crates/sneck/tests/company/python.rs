@@ -63,6 +63,7 @@ lock.unlock()
     named: true,
     leaves: Leaves::Stale,
     breaks: true,
+    ripe: Duration::ZERO,
     stays: &[],
 };
 
