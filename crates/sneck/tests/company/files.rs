@@ -4,7 +4,6 @@
 
 use super::*;
 use sneck::ErrorKind;
-use sneck_testkit::Folder;
 
 /// `dotlockfile -p` writes the pid of whoever started it, here the shell.
 const DOTLOCKFILE_WITH_PID: Company = Company {
@@ -262,6 +261,24 @@ fn shlock_in_binary_robs_every_claim_in_text_and_we_say_so() {
     assert_eq!(claim(&path), theirs);
 }
 
+#[test]
+fn lockfile_of_procmail_and_mutt_dotlock_rob_the_living_when_told_to_and_we_say_so() {
+    let forces: [fn(&Path) -> Command; 2] = [
+        |path| shell("lockfile -r 9 -1 -l 1 -s 0 \"$path\"", path),
+        |path| mutt_dotlock("\"$mutt\" -f -r 0 \"$path\"", path),
+    ];
+    for force in forces {
+        let (setup, path) = setup("dotlock", Waiting::Best);
+        let guard = setup.lock().try_acquire().expect("it is free");
+        assert_eq!(code(force(&path)), 0);
+        let theirs = claim(&path);
+        assert!(matches!(guard.standing(), Standing::Lost(_)));
+        let error = guard.release().expect_err("it was taken away");
+        assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
+        assert_eq!(claim(&path), theirs);
+    }
+}
+
 /// It compares the file's two times, not any clock: a claim whose last change is five minutes older than its last reading.
 #[test]
 fn dotlockfile_breaks_what_was_not_touched_for_five_minutes_and_with_pid_only_the_dead() {
@@ -307,4 +324,15 @@ fn shlock_of_inn_2_breaks_no_claim_of_this_very_second_and_that_of_inn_1_breaks_
         code(shlock(2, "", "try", &path)) == 1
     });
     assert!(refused, "each of these took place at the turn of a second");
+}
+
+/// Those that never break a claim by its number. The others have a race without any death: one reads the number, its process releases and ends, another one
+/// makes a claim, and the first removes that.
+#[test]
+fn programs_that_make_files_and_this_library_take_turns() {
+    for company in [&DOTLOCKFILE, &LOCKFILE_CREATE, &LOCKFILE, &MUTT_DOTLOCK] {
+        take_turns(company);
+    }
+    // It breaks no claim of this second, so that the race has no room here.
+    take_turns(&SHLOCK_2);
 }

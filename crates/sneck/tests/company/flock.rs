@@ -90,3 +90,10 @@ fn a_child_of_flock_the_command_that_outlives_it_is_named_as_the_holder() {
         .release()
         .expect("it is held");
 }
+
+#[test]
+fn flock_setlock_chpst_and_this_library_take_turns() {
+    for company in [&FLOCK, &SETLOCK, &CHPST] {
+        take_turns(company);
+    }
+}

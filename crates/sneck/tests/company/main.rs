@@ -20,7 +20,7 @@ mod flock;
 mod python;
 
 use sneck::{Clean, Registry, Standing, Waiting};
-use sneck_testkit::{PATIENCE, Setup, block, must_block, sys};
+use sneck_testkit::{Folder, PATIENCE, Setup, block, must_block, sys};
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
@@ -28,6 +28,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -105,7 +106,12 @@ fn program(name: impl AsRef<OsStr>) -> Command {
     Command::new(name)
 }
 
-const INSIDE: &str = "echo in; read -r line; exit 0";
+/// Where `WITNESS` names a folder, nobody else may be in: making it proves that.
+const INSIDE: &str = r#"
+if [ -n "$WITNESS" ]; then mkdir "$WITNESS" && rmdir "$WITNESS" || exit 99
+else echo in; read -r line; fi
+exit 0
+"#;
 
 /// `program ARGUMENTS… PATH COMMAND…`
 fn wrapping(name: &str, arguments: &[&str], path: &Path, command: &[&str]) -> Command {
@@ -135,7 +141,10 @@ wait_for() {
     while try 2>/dev/null; code=$?; [ $code = "$1" ]; do sleep 0.01; done
     [ $code = 0 ] || exit $code
 }
-stay() { echo in; read -r line; }
+stay() {
+    if [ -n "$WITNESS" ]; then mkdir "$WITNESS" && rmdir "$WITNESS" || exit 99
+    else echo in; read -r line; fi
+}
 "#;
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("{BEGIN}{script}")).arg("sh");
@@ -361,6 +370,66 @@ fn see_each_other_die(company: &Company, ways: &[Waiting]) {
         let guard = setup.lock().try_acquire().expect("they are gone");
         guard.release().expect("it is held");
         assert_eq!(names(setup.folder.path()), company.stays);
+    }
+}
+
+/// Everybody wants it at the same time, and nobody is ever in together with another.
+#[track_caller]
+fn take_turns(company: &Company) {
+    const PROCESSES: usize = 2;
+    const ROUNDS: usize = 8;
+    let (setup, path) = setup(company.scheme, Waiting::Best);
+    let witness = Folder::new();
+    let witness = witness.join("inside");
+    let theirs = AtomicUsize::new(0);
+    let ours = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..PROCESSES {
+            scope.spawn(|| {
+                // In any case: we wait for it.
+                let mut count = Finally(&theirs, ROUNDS);
+                for _ in 0..ROUNDS {
+                    let mut command = (company.hold)(&path);
+                    command.env("WITNESS", &witness).stdout(Stdio::null());
+                    assert_eq!(code(command), 0, "somebody else was in");
+                    count.one();
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let lock = setup.lock();
+                while theirs.load(Ordering::Relaxed) < PROCESSES * ROUNDS
+                    || ours.load(Ordering::Relaxed) < ROUNDS
+                {
+                    let guard = lock.acquire_within(PATIENCE).expect("everybody has turns");
+                    fs::create_dir(&witness).expect("nobody else is in");
+                    thread::sleep(Duration::from_micros(300));
+                    fs::remove_dir(&witness).expect("nobody else is in");
+                    guard.release().expect("it is held");
+                    ours.fetch_add(1, Ordering::Relaxed);
+                    // They poll.
+                    thread::sleep(Duration::from_millis(3));
+                }
+            });
+        }
+    });
+    assert_eq!(names(setup.folder.path()), company.stays);
+}
+
+/// Counts up, and the rest when it is dropped.
+struct Finally<'a>(&'a AtomicUsize, usize);
+
+impl Finally<'_> {
+    fn one(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        self.1 -= 1;
+    }
+}
+
+impl Drop for Finally<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(self.1, Ordering::Relaxed);
     }
 }
 
