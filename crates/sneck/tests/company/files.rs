@@ -19,7 +19,7 @@ const DOTLOCKFILE_WITH_PID: Company = Company {
 };
 
 /// Without `-p` it writes `0`, and reads nobody's pid.
-const DOTLOCKFILE: Company = Company {
+pub(super) const DOTLOCKFILE: Company = Company {
     hold: |path| dotlockfile("", "wait_for 4; stay; dotlockfile -u \"$path\"", path),
     once: |path| dotlockfile("", "try || exit; dotlockfile -u \"$path\"", path),
     named: false,
@@ -95,7 +95,7 @@ fn mutt_dotlock(script: &str, path: &Path) -> Command {
 }
 
 /// INN 1's shlock writes `pid\n`.
-const SHLOCK_1: Company = Company {
+pub(super) const SHLOCK_1: Company = Company {
     scheme: "shlock",
     hold: |path| shlock(1, "", "wait_for 1; stay; rm -f \"$path\"", path),
     once: |path| shlock(1, "", "try || exit; rm -f \"$path\"", path),

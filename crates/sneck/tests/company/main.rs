@@ -7,17 +7,21 @@
 //! | file | whom it meets |
 //! |---|---|
 //! | `flock.rs` | programs that use flock(2) |
+//! | `fcntl.rs` | programs that use record locks |
 //! | `files.rs` | programs that make files, in C |
 //! | `python.rs` | libraries for Python, of every kind |
+//! | `strangers.rs` | programs of one kind at the locks of another |
 
 #![allow(
     clippy::disallowed_methods,
     reason = "the library's own rules: tests make and remove what they like"
 )]
 
+mod fcntl;
 mod files;
 mod flock;
 mod python;
+mod strangers;
 
 use sneck::{Clean, Registry, Standing, Waiting};
 use sneck_testkit::{Folder, PATIENCE, Setup, block, must_block, sys};

@@ -1,7 +1,7 @@
 //! Libraries for Python, of every kind. Not for: programs without Python (`kernel.rs`, `files.rs`).
 
 use super::*;
-use sneck::ErrorKind;
+use sneck::{ErrorKind, Mode};
 
 /// What every script begins with: `path`, whether to `stay` in, how to be refused as documented (9), and stand-ins for what a library would drag in.
 const BEGIN: &str = "
@@ -82,7 +82,7 @@ lock = FilesystemLock(path)
 }
 
 /// flock(2), blocking.
-const LOCKET: Company = Company {
+pub(super) const LOCKET: Company = Company {
     scheme: "flock",
     hold: |path| {
         let waits = "
@@ -121,6 +121,22 @@ once(filelock.FileLock(path, timeout=0).acquire, filelock.Timeout)
     },
     ..LOCKET
 };
+
+/// Record locks, polling.
+const FASTENERS: Company = Company {
+    scheme: "fcntl",
+    hold: |path| fasteners("wait(lock.acquire, ()); stay(); lock.release()", path),
+    once: |path| fasteners("sys.exit(0 if lock.acquire(blocking=False) else 9)", path),
+    ..LOCKET
+};
+
+fn fasteners(script: &str, path: &Path) -> Command {
+    let begin = "
+import fasteners
+lock = fasteners.InterProcessLock(path)
+";
+    python(&format!("{begin}{script}"), path)
+}
 
 /// It looks first and writes then: beside another contender it is no lock at all, so here it never has one.
 const LABM8: Company = Company {
@@ -285,6 +301,16 @@ fn filelock_and_this_library_see_each_other_die() {
 }
 
 #[test]
+fn fasteners_and_this_library_exclude_each_other() {
+    exclude_each_other(&FASTENERS, &WAYS);
+}
+
+#[test]
+fn fasteners_and_this_library_see_each_other_die() {
+    see_each_other_die(&FASTENERS, &FEW);
+}
+
+#[test]
 fn labm8_and_this_library_exclude_each_other() {
     exclude_each_other(&LABM8, &WAYS);
 }
@@ -345,6 +371,23 @@ fn mkdir_lock_file_of_pylockfile_and_this_library_see_each_other_die() {
 }
 
 #[test]
+fn readers_share_with_fasteners() {
+    let (setup, path) = setup("fcntl", Waiting::Best);
+    let reads = "
+import fasteners
+lock = fasteners.InterProcessReaderWriterLock(path)
+sys.exit(0 if lock.acquire_read_lock(blocking=False) else 9)
+";
+    let guard = setup.lock_with(|b| b.mode(Mode::Shared)).try_acquire();
+    let guard = guard.expect("it is free");
+    assert_eq!(code(python(reads, &path)), 0);
+    assert_eq!(code((FASTENERS.once)(&path)), 9);
+    drop(guard);
+    let _guard = setup.lock().try_acquire().expect("it is free");
+    assert_eq!(code(python(reads, &path)), 9);
+}
+
+#[test]
 fn a_claim_of_soft_file_lock_is_respected_and_its_death_seen() {
     for waiting in FEW {
         let (setup, path) = setup("pidfile", waiting);
@@ -397,6 +440,11 @@ fn libraries_for_python_and_this_one_take_turns() {
     for company in [&LOCKET, &FILELOCK, &CATERPILLAR] {
         take_turns(company);
     }
+}
+
+#[test]
+fn fasteners_and_this_library_take_turns() {
+    take_turns(&FASTENERS);
 }
 
 #[test]
