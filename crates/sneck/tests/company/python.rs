@@ -387,6 +387,25 @@ sys.exit(0 if lock.acquire_read_lock(blocking=False) else 9)
     assert_eq!(code(python(reads, &path)), 9);
 }
 
+/// Ours is on the whole file, however long it becomes.
+#[test]
+fn a_record_lock_on_any_byte_is_in_our_way_and_ours_in_its() {
+    let (setup, path) = setup("fcntl", Waiting::Best);
+    let script = "
+import fcntl
+file = open(path, 'a+')
+once(lambda: fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 << 40), BlockingIOError)
+stay()
+";
+    let mut peer = Peer::start(python(script, &path));
+    peer.must_say("in");
+    let error = setup.lock().try_acquire().expect_err("they hold a byte");
+    assert_eq!(error.holders()[0].pid, Some(peer.pid()), "{error}");
+    peer.wait();
+    let _guard = setup.lock().try_acquire().expect("they are gone");
+    assert_eq!(code(python(script, &path)), 9);
+}
+
 #[test]
 fn a_claim_of_soft_file_lock_is_respected_and_its_death_seen() {
     for waiting in FEW {
