@@ -227,6 +227,15 @@ const PYLOCKFILE_MKDIR: Company = Company {
     ..CATERPILLAR
 };
 
+/// As most people call it: `HOST.-THREADPID`, a hexadecimal number and a decimal one with nothing between them.
+const PYLOCKFILE_MKDIR_THREADED: Company = Company {
+    hold: |path| pylockfile("mkdirlockfile", "MkdirLockFile", "", HOLD, &bare(path)),
+    once: |path| pylockfile("mkdirlockfile", "MkdirLockFile", "", ONCE, &bare(path)),
+    named: false,
+    leaves: Leaves::Claim,
+    ..PYLOCKFILE_MKDIR
+};
+
 const HOLD: &str = "wait(lambda: lock.acquire(0), AlreadyLocked); stay(); lock.release()";
 const ONCE: &str = "once(lambda: lock.acquire(0), AlreadyLocked); lock.release()";
 
@@ -371,6 +380,17 @@ fn mkdir_lock_file_of_pylockfile_and_this_library_see_each_other_die() {
 }
 
 #[test]
+fn mkdir_lock_file_with_threads_of_pylockfile_and_this_library_exclude_each_other() {
+    exclude_each_other(&PYLOCKFILE_MKDIR_THREADED, &FEW);
+}
+
+#[test]
+fn mkdir_lock_file_with_threads_of_pylockfile_and_this_library_wait_for_a_person_when_the_other_dies()
+ {
+    see_each_other_die(&PYLOCKFILE_MKDIR_THREADED, &FEW);
+}
+
+#[test]
 fn readers_share_with_fasteners() {
     let (setup, path) = setup("fcntl", Waiting::Best);
     let reads = "
@@ -468,7 +488,11 @@ fn fasteners_and_this_library_take_turns() {
 
 #[test]
 fn classes_of_pylockfile_and_this_library_take_turns() {
-    for company in [&PYLOCKFILE_PID, &PYLOCKFILE_LINK, &PYLOCKFILE_MKDIR] {
+    for company in [
+        &PYLOCKFILE_PID,
+        &PYLOCKFILE_LINK,
+        &PYLOCKFILE_MKDIR_THREADED,
+    ] {
         take_turns(company);
     }
 }
