@@ -136,10 +136,11 @@ impl Sleeper {
         }
     }
 
-    /// It may come free any moment. Whoever polls keeps to the lengths of polling:
-    /// 1. A polls, and finds a dead claim that B is about to remove: busy. 2. B removes it and makes its own, which lives. 3. A sleeps in the steps of
-    /// the net below events, each ten times as long as the last and up to ten seconds, and no event ends them.
+    /// It may come free any moment.
     fn soon(&mut self) {
+        // Whoever polls keeps to the lengths of polling. 1. A polls, and finds a dead claim that B is about to remove: busy. 2. B removes it and makes its
+        // own, which lives. 3. A sleeps in the steps of the net below events, each ten times as long as the last and up to ten seconds, and no
+        // event ends them.
         match self.trust {
             Trust::Events => self.backoff = Backoff::early(),
             Trust::Polling => self.backoff.reset(),
