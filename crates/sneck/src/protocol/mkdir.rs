@@ -5,7 +5,7 @@
 //! (and the file inside keeps its rmdir(2) from working). No queue. Exclusive only. It needs nothing of a file system but directories.
 //!
 //! Bytes: a directory, mode 1755 less umask, with one empty file named `HOST.PID`. The directory is locked with flock(2) while its maker lives (the live mark). Read: also
-//! pylockfile's `HOST-THREAD.PID`; an empty directory is held by somebody unknown. A directory with anything else in it is just a directory.
+//! pylockfile's `HOST.-THREADPID` (its holder is then unknown); an empty directory is held by somebody unknown. A directory with anything else in it is just a directory.
 //!
 //! Made in steps: mkdir, lock, file inside, look whether it still stands there. The sticky bit (on a
 //! directory that others cannot write to, where it is of no use) says that it is one of ours: an empty one that nobody has locked is half made or half
@@ -39,21 +39,24 @@ fn inner_name(pid: u32) -> OsString {
     OsString::from(format!("{}.{pid}", process::host_name().replace('/', "_")))
 }
 
-/// `HOST.PID` and pylockfile's `HOST-THREAD.PID`.
+/// `HOST.PID`, and pylockfile's `HOST.-THREADPID`.
 fn read_inner(name: &OsStr) -> Option<Holder> {
     let (host, pid) = name.to_str()?.rsplit_once('.')?;
-    let pid = pid
-        .parse()
-        .ok()
-        .filter(|p| (1..=i32::MAX.unsigned_abs()).contains(p))?;
-    let mut holder = Holder::process(Source::Record, pid);
-    let ours = process::host_name().replace('/', "_");
-    let without_thread = host
-        .rsplit_once('-')
-        .filter(|(_, thread)| !thread.is_empty() && thread.bytes().all(|b| b.is_ascii_hexdigit()))
-        .map(|(host, _)| host);
-    if host != ours && without_thread != Some(ours.as_str()) {
-        name_host(&mut holder, without_thread.unwrap_or(host));
+    let mut holder = match pid.strip_prefix('-') {
+        // Where the thread's number (hexadecimal) ends and the process's begins nobody can tell.
+        Some(both) if !both.is_empty() && both.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Holder::unknown(Source::Record)
+        }
+        _ => {
+            let pid = pid.parse().ok();
+            Holder::process(
+                Source::Record,
+                pid.filter(|p| (1..=i32::MAX.unsigned_abs()).contains(p))?,
+            )
+        }
+    };
+    if host != process::host_name().replace('/', "_") {
+        name_host(&mut holder, host);
     }
     Some(holder)
 }
