@@ -4,10 +4,12 @@
 //! safe beside anybody else.
 
 use crate::sys;
+use std::fmt::Display;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// The place of a lock of this protocol that is alone in a folder of its own, in this folder: in `locks`.
 ///
@@ -31,7 +33,7 @@ pub fn rest(scheme: &str) -> &'static [&'static str] {
 ///
 /// # Errors
 /// `AlreadyExists`, or what the file system says.
-pub fn make(scheme: &str, path: &Path, pid: u32) -> io::Result<()> {
+pub fn make(scheme: &str, path: &Path, pid: impl Display) -> io::Result<()> {
     match scheme {
         "symlink" => symlink(pid.to_string(), path),
         "mkdir" => {
@@ -41,9 +43,13 @@ pub fn make(scheme: &str, path: &Path, pid: u32) -> io::Result<()> {
         }
         _ => {
             let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             let line = match scheme {
-                "labm8" => format!("{pid} 1795226671.5779793\n"),
-                _ => format!("{pid}\n"),
+                "labm8" => format!("{pid} {:.7}\n", now.unwrap_or_default().as_secs_f64()),
+                // INN's.
+                "shlock" => format!("{:>10}\n", pid.to_string()),
+                "pidfile" | "dotlock" => format!("{pid}\n"),
+                other => panic!("claims of {other} name no process"),
             };
             file.write_all(line.as_bytes())
         }

@@ -13,7 +13,6 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::time::SystemTime;
 
 /// The protocols that keep their claims in files, as far as this build has them.
 pub fn protocols() -> Vec<&'static str> {
@@ -45,28 +44,7 @@ pub fn claim_of(scheme: &str, path: &Path, pid: impl Display) {
         fs::symlink_metadata(path).is_err(),
         "something stands there"
     );
-    let write = |content: String| fs::write(path, content).expect("our own folder");
-    match scheme {
-        "symlink" => symlink(pid.to_string(), path).expect("our own folder"),
-        "pidfile" | "dotlock" => write(format!("{pid}\n")),
-        // INN's.
-        "shlock" => write(format!("{:>10}\n", pid.to_string())),
-        "labm8" => {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let now = now.expect("it is later than 1970").as_secs_f64();
-            write(format!("{pid} {now:.7}\n"));
-        }
-        "mkdir" => {
-            // pylockfile's, in one step.
-            let aside = path.with_extension("aside");
-            let host = rustix::system::uname();
-            let host = host.nodename().to_string_lossy().into_owned();
-            fs::create_dir(&aside).expect("our own folder");
-            fs::write(aside.join(format!("{host}-7f3c.{pid}")), "").expect("our own folder");
-            fs::rename(&aside, path).expect("our own folder");
-        }
-        other => panic!("claims of {other} name no process"),
-    }
+    crate::claims::make(scheme, path, pid).expect("our own folder");
 }
 
 /// Something that stands at a lock's path.

@@ -538,13 +538,6 @@ impl<F: Form> Held for Holding<F> {
     }
 }
 
-/// The holder that a directory or link of another protocol names.
-pub(super) fn stranger(protocol: &'static str, mut holder: Holder, look: &Look) -> Seen {
-    holder.protocol = Some(protocol);
-    holder.since = holder.since.or(Some(look.changed_at()));
-    Seen::Other(holder)
-}
-
 /// Whether nothing else happened to the entry since it was looked at.
 pub(super) fn unchanged(spot: &Spot, look: &Look) -> io::Result<bool> {
     Ok(spot.folder.look(&spot.name)?.as_ref() == Some(look))

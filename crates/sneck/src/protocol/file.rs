@@ -8,17 +8,15 @@
 use super::entry::{
     CHANGING, Descriptor, Form, Found, Made, Seen, Spot, Unshared, bytes, too_fast,
 };
-use super::{labm8, mkdir, record, symlink};
+use super::{record, stranger};
 use crate::claim::{Claim, Mode};
 use crate::holder::{Holder, Source};
-use crate::inspect;
-use crate::protocol::Sighting;
 use crate::sys::file::{
     self, Kind, Look, Meaning, Tried, look_at_descriptor, meaning, read_start, try_flock,
     write_record,
 };
 use crate::sys::folder::has_no_links;
-use crate::sys::{KernelFamily, Presence, process};
+use crate::sys::{Presence, process};
 use crate::text;
 use record::Reading;
 use std::ffi::{OsStr, OsString};
@@ -28,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// No claim is longer.
-const LONGEST: usize = 4096;
+pub(super) const LONGEST: usize = 4096;
 
 /// What stands in a claim.
 pub(super) trait Format: Debug + Clone + Send + Sync + 'static {
@@ -271,14 +269,8 @@ impl<T: Format> Form for File<T> {
             let Some(look) = folder.look(name)? else {
                 return Ok(Seen::Nothing);
             };
-            let stranger = match look.kind {
-                Kind::Regular => None,
-                Kind::Symlink => Some(symlink::Symlink.see(spot)?),
-                Kind::Directory => Some(mkdir::Mkdir.see(spot)?),
-                _ => Some(Seen::Foreign(look.kind.words().to_owned())),
-            };
-            if let Some(stranger) = stranger {
-                return Ok(strange(stranger, look));
+            if look.kind != Kind::Regular {
+                return stranger::see(spot, &look);
             }
             let file = match folder.file(name) {
                 Ok(Some(file)) => file,
@@ -348,7 +340,7 @@ impl<T: Format> File<T> {
         Ok(match reading {
             Reading::Holder(holder) => Seen::Claim(found(look, content, holder)),
             Reading::Nobody if self.0.nobody() == Nobody::Holds => Seen::Claim(nobody(look)),
-            Reading::Nobody | Reading::Impossible => match locked(&look)? {
+            Reading::Nobody | Reading::Impossible => match stranger::locked(&look)? {
                 Some(stranger) => stranger,
                 None if content.is_empty() => {
                     let what = "it is empty: its maker is just writing it, or died before";
@@ -356,12 +348,8 @@ impl<T: Format> File<T> {
                 }
                 None => Seen::Damaged(format!("`{shown}` is no process number"), nobody(look)),
             },
-            Reading::Other => match other_format(&content) {
-                Some((protocol, holder)) => super::entry::stranger(protocol, holder, &look),
-                None => locked(&look)?.unwrap_or_else(|| {
-                    Seen::Foreign(format!("a file with other content (`{shown}`)"))
-                }),
-            },
+            Reading::Other => stranger::see_content(&look, &content)?
+                .unwrap_or_else(|| Seen::Foreign(format!("a file with other content (`{shown}`)"))),
         })
     }
 }
@@ -372,48 +360,6 @@ fn found(look: Look, content: Vec<u8>, holder: Holder) -> Found {
         content,
         holder,
     }
-}
-
-/// A claim of another protocol that is a regular file too.
-pub(super) fn other_format(content: &[u8]) -> Option<(&'static str, Holder)> {
-    if content.len() > LONGEST {
-        return None;
-    }
-    match (labm8::read(content), record::read(content)) {
-        (Reading::Holder(holder), _) => Some(("labm8", holder)),
-        (_, Reading::Holder(holder)) => Some(("pidfile", holder)),
-        _ => None,
-    }
-}
-
-/// What another form saw, as this one says it.
-pub(super) fn strange(seen: Seen, look: Look) -> Seen {
-    match seen {
-        // A directory that names nobody is most likely just a directory.
-        Seen::Claim(found) if found.holder.pid.is_none() => {
-            Seen::Foreign(look.kind.words().to_owned())
-        }
-        Seen::Claim(found) => {
-            let protocol = if look.kind == Kind::Symlink {
-                "symlink"
-            } else {
-                "mkdir"
-            };
-            super::entry::stranger(protocol, found.holder, &look)
-        }
-        Seen::Damaged(..) => Seen::Foreign(look.kind.words().to_owned()),
-        other => other,
-    }
-}
-
-/// A file that is no claim of ours may be somebody's lock file: it is, if somebody has it locked.
-fn locked(look: &Look) -> io::Result<Option<Seen>> {
-    let Sighting::Held { holders, .. } = inspect::kernel_holders(look.inode, KernelFamily::Flock)?
-    else {
-        return Ok(None);
-    };
-    let holder = holders.into_iter().next();
-    Ok(holder.map(|holder| super::entry::stranger("flock", holder, look)))
 }
 
 /// Whether the nameless way is closed here. NotFound: /proc is not mounted.

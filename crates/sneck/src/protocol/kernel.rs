@@ -2,12 +2,14 @@
 //!
 //! Not for: what differs between the two families ([`Family`]): `flock.rs` and `fcntl.rs` say it, and begin with their downsides.
 
+use super::stranger;
 use super::{
     Attempt, Blocked, Borrowed, Busy, Capabilities, Clean, Contender, Crash, Held, Modes, Order,
     Protocol, Sighting, Standing, Stop, Unshared, Wake,
 };
 use crate::claim::{Claim, Mode, Party};
 use crate::error::{Error, ErrorKind, Result};
+use crate::holder::Holder;
 use crate::inspect;
 use crate::place::Place;
 use crate::sys::KernelFamily;
@@ -15,7 +17,7 @@ use crate::sys::file::{self, Access, Descriptor, Inode, Kind, Look, Meaning, Ope
 use crate::wait::{self, Ended};
 use std::fmt::Debug;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How often a file that is replaced under our hands is opened anew before a pause.
@@ -131,8 +133,14 @@ impl<F: Family> Protocol for LockFile<F> {
         let target = &self.target;
         match target.look()? {
             None => Ok(Sighting::Free),
-            Some(look) if look.kind != Kind::Regular => Ok(Sighting::Foreign {
-                what: look.kind.words().to_owned(),
+            Some(look) if look.kind != Kind::Regular => Ok(match target.stranger(&look)? {
+                Some(holder) => Sighting::Held {
+                    holders: vec![holder.described()],
+                    mark: None,
+                },
+                None => Sighting::Foreign {
+                    what: look.kind.words().to_owned(),
+                },
             }),
             Some(look) => inspect::kernel_holders(look.inode, F::LISTED)
                 .map_err(|e| Error::os("look", &e).at(&target.place).because(e)),
@@ -148,6 +156,11 @@ impl<F: Family> Target<F> {
     /// Whether the path still names this file.
     fn is_at_path(&self, inode: Inode) -> Result<bool> {
         Ok(self.look()?.is_some_and(|there| there.inode == inode))
+    }
+
+    /// The holder of another protocol's claim that stands where our file should be.
+    fn stranger(&self, look: &Look) -> Result<Option<Holder>> {
+        stranger::at(&self.path, look).map_err(|e| self.failed("look", e))
     }
 
     pub(crate) fn foreign(&self, what: &str) -> Error {
@@ -202,12 +215,16 @@ struct Seat<F> {
 }
 
 impl<F: Family> Seat<F> {
-    fn open(&mut self) -> Result<()> {
+    /// Open the file, unless another protocol's claim stands in its place: its holder, then.
+    fn open(&mut self) -> Result<Option<Holder>> {
         let target = &self.target;
         // Opening a device or a FIFO can do something (rewind a tape, start a watchdog): look before.
         if let Some(look) = target.look()? {
             if look.kind != Kind::Regular {
-                return Err(target.foreign(look.kind.words()));
+                return match target.stranger(&look)? {
+                    Some(holder) => Ok(Some(holder)),
+                    None => Err(target.foreign(look.kind.words())),
+                };
             }
         }
         let (Opened::Existing(file) | Opened::Created(file)) =
@@ -218,7 +235,7 @@ impl<F: Family> Seat<F> {
             return Err(target.foreign(look.kind.words()));
         }
         self.file = Some((Unshared::new(file), look.inode));
-        Ok(())
+        Ok(None)
     }
 
     /// The lock was taken on the open file. Held, if the path still names that file.
@@ -264,11 +281,31 @@ fn busy(wakes: Vec<Wake>) -> Attempt {
     })
 }
 
+/// By another protocol's claim.
+fn held_by(stranger: Holder, path: &Path) -> Attempt {
+    let mut wakes = vec![Wake::Entry(path.to_owned())];
+    wakes.extend(
+        stranger
+            .pid
+            .filter(|_| stranger.host.is_none())
+            .map(Wake::Exit),
+    );
+    Attempt::Busy(Busy {
+        seen: Sighting::Held {
+            holders: vec![stranger],
+            mark: None,
+        },
+        wakes,
+    })
+}
+
 impl<F: Family> Contender for Seat<F> {
     fn attempt(&mut self) -> Result<Attempt> {
         for _ in 0..REPLACED {
             if self.file.is_none() {
-                self.open()?;
+                if let Some(stranger) = self.open()? {
+                    return Ok(held_by(stranger, &self.target.path));
+                }
             }
             let Some((file, inode)) = &self.file else {
                 continue;
@@ -297,8 +334,9 @@ impl<F: Family> Contender for Seat<F> {
     }
 
     fn block(&mut self, stop: &Stop) -> Result<Blocked> {
+        // None: another protocol's claim stands in its place.
         let Some((file, _)) = &self.file else {
-            return Ok(Blocked::Again);
+            return Ok(Blocked::NoQueue);
         };
         let mode = self.claim.mode();
         match wait::in_kernel(stop.deadline, || F::lock(file, mode)) {

@@ -18,7 +18,7 @@ use super::entry::{
     CHANGING, Descriptor, Form, Found, Made, Seen, Spot, bytes, too_fast, unchanged,
 };
 use super::record::name_host;
-use super::{file, symlink};
+use super::stranger;
 use crate::claim::{Claim, Mode};
 use crate::holder::{Holder, Source};
 use crate::sys::file::{Kind, Meaning, Tried, look_at_descriptor, meaning, touch, try_flock};
@@ -157,14 +157,8 @@ impl Form for Mkdir {
             let Some(look) = folder.look(name)? else {
                 return Ok(Seen::Nothing);
             };
-            let stranger = match look.kind {
-                Kind::Directory => None,
-                Kind::Symlink => Some(symlink::Symlink.see(spot)?),
-                Kind::Regular => Some(symlink::see_file(spot)?),
-                _ => Some(Seen::Foreign(look.kind.words().to_owned())),
-            };
-            if let Some(stranger) = stranger {
-                return Ok(file::strange(stranger, look));
+            if look.kind != Kind::Directory {
+                return stranger::see(spot, &look);
             }
             let found = |content, holder| {
                 Seen::Claim(Found {

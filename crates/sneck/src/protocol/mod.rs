@@ -23,6 +23,7 @@ mod mkdir;
 mod pidfile;
 mod record;
 mod shlock;
+mod stranger;
 mod symlink;
 
 pub use crate::sys::file::{Borrowed, Descriptor};

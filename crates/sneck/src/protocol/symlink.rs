@@ -13,18 +13,14 @@
 use super::entry::{
     CHANGING, Descriptor, Form, Found, Made, Seen, Spot, bytes, too_fast, unchanged,
 };
-use super::file::{other_format, strange};
-use super::mkdir;
 use super::record::{Number, number};
+use super::stranger;
 use crate::claim::Claim;
 use crate::holder::{Holder, Source};
-use crate::sys::file::{Kind, Meaning, meaning, read_start};
+use crate::sys::file::{Kind, Meaning, meaning};
 use crate::text;
 use std::ffi::OsString;
 use std::io;
-
-/// More than any claim of a file protocol has.
-const LONGEST: usize = 4097;
 
 #[derive(Debug, Clone)]
 pub(super) struct Symlink;
@@ -65,11 +61,8 @@ impl Form for Symlink {
             let Some(look) = folder.look(name)? else {
                 return Ok(Seen::Nothing);
             };
-            match look.kind {
-                Kind::Symlink => {}
-                Kind::Regular => return see_file(spot),
-                Kind::Directory => return Ok(strange(mkdir::Mkdir.see(spot)?, look)),
-                _ => return Ok(Seen::Foreign(look.kind.words().to_owned())),
+            if look.kind != Kind::Symlink {
+                return stranger::see(spot, &look);
             }
             let target = match folder.link_target(name) {
                 Ok(Some(target)) => target,
@@ -115,22 +108,6 @@ impl Form for Symlink {
     fn take_down(&self, spot: &Spot, _: &[u8]) -> io::Result<()> {
         spot.folder.remove(&spot.name)
     }
-}
-
-/// A regular file where a link is expected: another protocol's claim, or just a file.
-pub(super) fn see_file(spot: &Spot) -> io::Result<Seen> {
-    let foreign = || Seen::Foreign(Kind::Regular.words().to_owned());
-    let file = match spot.folder.file(&spot.name) {
-        Ok(Some(file)) => file,
-        Ok(None) => return Ok(Seen::Nothing),
-        Err(_) => return Ok(foreign()),
-    };
-    let look = crate::sys::file::look_at_descriptor(&file)?;
-    let content = read_start(&file, LONGEST)?;
-    Ok(match other_format(&content) {
-        Some((protocol, holder)) => super::entry::stranger(protocol, holder, &look),
-        None => foreign(),
-    })
 }
 
 #[cfg(test)]
