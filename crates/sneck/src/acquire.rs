@@ -30,8 +30,8 @@ use crate::holder::{Holder, Source};
 use crate::lock::{Reentry, Settings};
 use crate::observer::{Event, Interrupt};
 use crate::protocol::{
-    Attempt, Blocked, Contender, Ground, Held, Modes, Protocol, Removable, Removal, Sighting, Stop,
-    Wake,
+    Attempt, Blocked, Contender, Ground, Held, Mark, Modes, Protocol, Removable, Removal, Sighting,
+    Stop, Wake,
 };
 use crate::queue::{self, Ticket};
 use crate::stale::{self, Judge, Stale, Verdict};
@@ -77,6 +77,13 @@ pub(crate) struct Acquisition {
     broken: Vec<Holder>,
     /// Why a stale claim could not be removed.
     obstacle: Option<String>,
+    /// What came of the last attempt to remove one, which is told once.
+    met: Option<(Mark, Removal)>,
+    /// While somebody is about to remove the claim in the way, or keeps it from being removed. No event says when they are done, so this is polled for, without harm
+    /// to the steps of the sleep before and after.
+    // 1. A finds a dead claim that B is about to remove: it looks again soon. 2. B removes it and makes its own, which lives. 3. A sleeps as if it had
+    // seen no B: in steps of polling if it polls, and not in those of the net below events, each ten times as long as the last.
+    obstructed: Option<Backoff>,
     forced: Forced,
     told: Option<Vec<Holder>>,
 }
@@ -187,6 +194,8 @@ impl Acquisition {
             sleeper: None,
             broken: Vec::new(),
             obstacle: None,
+            met: None,
+            obstructed: None,
             forced: Forced::NotYet,
             told: None,
         })
@@ -305,7 +314,10 @@ impl Acquisition {
                 deadline: self.deadline,
             }));
         }
-        let longest = self.sleeper().backoff.step();
+        let longest = match &mut self.obstructed {
+            Some(steps) => steps.step(),
+            None => self.sleeper().backoff.step(),
+        };
         if self.settings.waiting == Waiting::Polling {
             return Ok(Step::Sleep(self.deadline.remaining(longest)));
         }
@@ -357,6 +369,7 @@ impl Acquisition {
     /// Remove a stale claim, if it is one and the policy allows. True: try again.
     fn clear_the_way(&mut self, seen: &Sighting) -> Result<bool> {
         self.obstacle = None;
+        let (met, obstructed) = (self.met.take(), self.obstructed.take());
         let Some(candidate) = breaking::candidate(&*self.protocol, seen, self.judge()) else {
             return Ok(false);
         };
@@ -368,8 +381,23 @@ impl Acquisition {
         if !candidate.may_go(policy) {
             return Ok(false);
         }
-        let removal =
-            candidate.remove(&*self.protocol, policy, self.settings.observer.as_deref())?;
+        let observer = self.settings.observer.as_deref();
+        let tell = |event: &Event<'_>| {
+            let again = match (event, &met) {
+                (Event::Breaking { mark, removal, .. }, Some(met)) => {
+                    (*mark, removal) == (&met.0, &met.1)
+                }
+                _ => false,
+            };
+            if let (Some(observer), false) = (observer, again) {
+                observer.notice(event);
+            }
+        };
+        let removal = candidate.remove(&*self.protocol, policy, Some(&tell))?;
+        if matches!(removal, Removal::BreakerBusy | Removal::Marked) {
+            self.obstructed = Some(obstructed.unwrap_or_else(Backoff::polling));
+        }
+        self.met = Some((candidate.mark.clone(), removal));
         let stale = "its claim is stale, and";
         self.obstacle = match removal {
             Removal::Removed => {
@@ -380,20 +408,12 @@ impl Acquisition {
                 return Ok(true);
             }
             Removal::Changed => return Ok(true),
-            // Whoever breaks it is done in an instant, and unlocking a folder raises no event.
-            Removal::BreakerBusy => {
-                self.sleeper().soon();
-                Some(format!(
-                    "{stale} somebody else is removing it or keeps the folder locked"
-                ))
-            }
-            Removal::Marked => {
-                self.sleeper().soon();
-                Some(
-                    "its number is a dead process's, but a living one keeps the claim locked"
-                        .into(),
-                )
-            }
+            Removal::BreakerBusy => Some(format!(
+                "{stale} somebody else is removing it or keeps the folder locked"
+            )),
+            Removal::Marked => Some(
+                "its number is a dead process's, but a living one keeps the claim locked".into(),
+            ),
             Removal::NotAllowed => Some(format!(
                 "{stale} there is no right to remove it here; ask the owner of the folder"
             )),

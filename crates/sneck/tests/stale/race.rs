@@ -3,13 +3,15 @@
 //! Not for: the race made wide by delayed system calls, nor foreign breakers.
 
 use crate::{dead, setup_with};
-use sneck::{ErrorKind, Waiting};
+use sneck::{ErrorKind, Event, Waiting};
 use sneck_testkit::child::{Session, say};
 use sneck_testkit::planted::claim_of;
-use sneck_testkit::{Child, Journal, PATIENCE, Setup, must_block};
+use sneck_testkit::{Child, Journal, PATIENCE, Setup, must_block, sys};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -124,4 +126,35 @@ fn whoever_polls_and_meets_another_breaker_goes_on_polling() {
     let start = Instant::now();
     drop(waiter.wait().expect("it is free"));
     assert!(start.elapsed() < held, "{:?}", start.elapsed());
+}
+
+#[test]
+fn behind_somebody_who_keeps_a_dead_claim_from_being_removed_few_tries_are_made_and_it_is_told_once()
+ {
+    for waiting in [Waiting::Best, Waiting::Polling] {
+        let setup = setup_with("symlink", waiting);
+        claim_of("symlink", &setup.folder.join("lock"), dead());
+        let folder = fs::File::open(setup.folder.path()).expect("our own folder");
+        let lock = rustix::fs::FlockOperation::LockExclusive;
+        rustix::fs::flock(&folder, lock).expect("our own folder");
+        let mut waiter = sys::trace(|| {
+            let told = Arc::new(AtomicI32::new(0));
+            let count = told.clone();
+            let lock = setup.lock_with(|b| {
+                b.observer(move |event: &Event<'_>| {
+                    let breaking = matches!(event, Event::Breaking { .. });
+                    count.fetch_add(i32::from(breaking), Ordering::SeqCst);
+                })
+            });
+            let refused = lock.acquire_within(Duration::from_millis(600)).is_err();
+            let told = told.load(Ordering::SeqCst);
+            if refused && told == 1 { 0 } else { 1 + told }
+        });
+        let mut tries = 0;
+        while let Some(call) = waiter.step() {
+            tries += usize::from(call.entering && call.name() == "symlinkat");
+        }
+        assert!(tries > 3, "{waiting:?}: it tries again: {tries}");
+        assert!(tries < 60, "{waiting:?}: {tries} tries");
+    }
 }
