@@ -43,6 +43,7 @@ macro_rules! protocols {
 
 protocols! {
     flock: ["flock", "close"], 40;
+    fcntl: ["fcntl", "close"], 40;
     symlink: ["symlinkat", "unlinkat", "flock"], 80;
     pidfile: ["linkat", "unlinkat", "flock"], 80;
     shlock: ["linkat", "unlinkat", "flock"], 80;

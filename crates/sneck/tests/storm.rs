@@ -1,6 +1,6 @@
 //! A storm of kills for every protocol: about ten seconds each, or as long as `SNECK_STORM_SECONDS` says (`scripts/stress` runs them long).
 //!
-//! How it is done, and why process numbers that come round do no harm: `sneck_testkit::storm`. Not for chosen moments (`crash_points.rs`, `break_race.rs`).
+//! `memory` has no other processes to be in a storm with. How it is done, and why process numbers that come round do no harm: `sneck_testkit::storm`. Not for chosen moments (`crash_points.rs`, `break_race.rs`).
 
 use sneck::{Registry, Waiting, protocol::Crash};
 use sneck_testkit::storm::{self, Weather, storm};
@@ -58,4 +58,4 @@ macro_rules! protocols {
     )*};
 }
 
-protocols! { flock symlink pidfile shlock labm8 dotlock mkdir }
+protocols! { flock fcntl symlink pidfile shlock labm8 dotlock mkdir }
