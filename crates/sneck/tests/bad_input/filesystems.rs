@@ -9,7 +9,7 @@
 use crate::{must_be_root, refusal_says, setup, setup_at};
 use sneck::ErrorKind;
 use sneck_testkit::child::Start;
-use sneck_testkit::planted::{protocols, state};
+use sneck_testkit::planted::{claim_of, protocols, protocols_with_numbers, state};
 use sneck_testkit::{Child, Setup};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -325,5 +325,36 @@ fn without_proc_locks_are_taken_held_against_others_and_broken() {
         child.acquire();
         child.release();
         assert_eq!(crate::litter(scheme, mounted.path.parent()), [""; 0]);
+    }
+}
+
+/// Without flock(2) there is no live mark: a claim is still a claim.
+#[test]
+fn where_flock_is_not_to_be_had_claims_are_made_all_the_same() {
+    for scheme in protocols_with_numbers() {
+        for error in ["EOPNOTSUPP", "ENOSYS"] {
+            let (setup, path) = setup(scheme);
+            let mut child = child_that_is_refused(&setup, "flock", error);
+            child.acquire();
+            setup.child().must_be_refused();
+            assert_eq!(child.ask("standing it"), "Held", "{scheme}");
+            child.release();
+            assert_eq!(crate::litter(scheme, path.parent()), [""; 0]);
+        }
+    }
+}
+
+/// Nor can anybody break there: two that do must exclude each other.
+#[test]
+fn where_flock_is_not_to_be_had_stale_claims_are_said_to_be_so_and_left_alone() {
+    for scheme in protocols_with_numbers() {
+        let (setup, path) = setup(scheme);
+        claim_of(scheme, &path, "4194305");
+        let before = state(&path);
+        let mut child = child_that_is_refused(&setup, "flock", "EOPNOTSUPP");
+        let refusal = child.must_be_refused();
+        refusal_says(&refusal, ErrorKind::Busy, &path);
+        assert!(refusal.contains("stale"), "{refusal}");
+        assert_eq!(state(&path), before);
     }
 }
