@@ -14,11 +14,9 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-/// The protocols that keep their claims in files, as far as this build has them.
+/// The protocols that keep their claims in files.
 pub fn protocols() -> Vec<&'static str> {
-    let registry = sneck::Registry::local();
-    let known = |scheme: &&str| registry.schemes().any(|known| known == *scheme);
-    ALL.iter().copied().filter(known).collect()
+    ALL.to_vec()
 }
 
 const ALL: [&str; 8] = [
