@@ -186,7 +186,8 @@ fn a_claim_that_a_running_program_keeps_locked_goes_by_force_only() {
 #[test]
 fn a_lock_that_leaves_no_claim_is_free_or_its_holder_has_to_end() {
     static NAME: &str = "breaking";
-    for lock in ["l".to_owned(), PostgresServer::shared().place(NAME)] {
+    let server = PostgresServer::shared().place(NAME);
+    for lock in ["l", "fcntl:l", &server].map(str::to_owned) {
         let place = Place::new();
         assert_eq!(
             place.said(&["break", &lock]),

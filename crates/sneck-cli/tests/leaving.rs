@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Long enough for a wait to have begun.
 const A_MOMENT: Duration = Duration::from_millis(50);
 /// Places whose locks end with whoever took them. Nobody listens at the port.
-const KERNEL_AND_SERVERS: [&str; 3] = ["l", "flock:l", "postgres://127.0.0.1:1/l"];
+const KERNEL_AND_SERVERS: [&str; 4] = ["l", "flock:l", "fcntl:l", "postgres://127.0.0.1:1/l"];
 
 fn own() -> String {
     std::process::id().to_string()
