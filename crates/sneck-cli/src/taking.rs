@@ -109,6 +109,11 @@ fn holders(lock: &Lock) -> String {
 /// What is worth a line of its own.
 fn news(event: &Event<'_>, verbosity: Verbosity) -> Option<String> {
     match event {
+        // Its holder was just releasing it, or another one breaks it.
+        Event::Breaking {
+            removal: Removal::Changed,
+            ..
+        } if verbosity != Verbosity::Verbose => None,
         Event::Breaking {
             place,
             holder,
