@@ -184,6 +184,22 @@ fn a_claim_that_a_running_program_keeps_locked_goes_by_force_only() {
 }
 
 #[test]
+fn where_somebody_keeps_the_folder_locked_a_stale_claim_is_left_for_now() {
+    for lock in files() {
+        let place = Place::new();
+        let pid = place.stale_claim(&lock);
+        let before = place.print_of("l");
+        let locker = place.script("exec flock . sh -c 'echo > in; exec sleep 1000'");
+        until("the locker is in", || place.has("in"));
+        let (code, said) = place.said(&["break", &lock]);
+        assert_eq!(code, 75, "{lock}: {said}");
+        assert!(said.contains(&pid) && said.contains("try again"), "{said}");
+        assert_eq!(place.print_of("l"), before, "{lock}");
+        drop(locker);
+    }
+}
+
+#[test]
 fn a_lock_that_leaves_no_claim_is_free_or_its_holder_has_to_end() {
     static NAME: &str = "breaking";
     let server = PostgresServer::shared().place(NAME);

@@ -372,3 +372,24 @@ fn in_a_container_started_again_nobody_waits_for_a_predecessor_of_the_same_numbe
         assert!(said.contains("stale claim of pid 1"), "{said}");
     }
 }
+
+#[test]
+fn those_who_wait_do_not_keep_a_claim_from_being_released() {
+    for lock in files() {
+        let place = Place::new();
+        let holder = place.somebody();
+        let waiters = [(); 3].map(|()| {
+            let turns = "for turn in $(seq 200); do sneck run -n";
+            place.script(&format!("{turns} {lock} true; done"))
+        });
+        for turn in 0..12 {
+            let words = ["acquire", "--pid", &holder.number(), &lock];
+            let (code, said) = place.said(&words);
+            assert_eq!(code, 0, "{lock} {turn}: {said}");
+            let words = ["release", "--pid", &holder.number(), &lock];
+            let (code, said) = place.said(&words);
+            assert_eq!(code, 0, "{lock} {turn}: {said}");
+        }
+        drop(waiters);
+    }
+}

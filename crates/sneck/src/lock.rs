@@ -356,7 +356,7 @@ impl Lock {
 
     /// A breaker at work is done in an instant.
     fn remove(&self, mark: &Mark) -> Result<Removal> {
-        let mut backoff = Backoff::early();
+        let mut backoff = Backoff::polling();
         for _ in 0..BREAKERS {
             match self.protocol.remove(mark, Right::Stale)? {
                 Removal::BreakerBusy => wait::pause(backoff.step()),
@@ -390,7 +390,7 @@ impl Lock {
     }
 
     fn clear(&self, policy: Stale) -> Result<Cleared> {
-        let mut backoff = Backoff::early();
+        let mut backoff = Backoff::polling();
         for tries in 0.. {
             let seen = self.removable()?;
             if seen == Sighting::Free {

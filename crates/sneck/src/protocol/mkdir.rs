@@ -97,6 +97,10 @@ impl Mkdir {
             Err(error) => return Err(take_back(error)),
         };
         let look = look_at_descriptor(inside.descriptor())?;
+        // Not locked even for an instant if somebody holds it: who removes a claim that was left there would take our lock for a live mark.
+        if !ours && !inside.names(1)?.is_empty() {
+            return Ok(None);
+        }
         match try_flock(inside.descriptor(), Mode::Exclusive) {
             Ok(Tried::Locked) => {}
             // Another one goes on with it, or holds it.
