@@ -48,8 +48,7 @@ pub fn make(scheme: &str, path: &Path, pid: impl Display) -> io::Result<()> {
                 "labm8" => format!("{pid} {:.7}\n", now.unwrap_or_default().as_secs_f64()),
                 // INN's.
                 "shlock" => format!("{:>10}\n", pid.to_string()),
-                "pidfile" | "dotlock" => format!("{pid}\n"),
-                other => panic!("claims of {other} name no process"),
+                _ => format!("{pid}\n"),
             };
             file.write_all(line.as_bytes())
         }

@@ -36,7 +36,7 @@ pub fn protocols_with_numbers() -> Vec<&'static str> {
 /// mark.
 ///
 /// # Panics
-/// If something stands there, or the protocol's claims name no process.
+/// If something stands there.
 pub fn claim_of(scheme: &str, path: &Path, pid: impl Display) {
     assert!(
         fs::symlink_metadata(path).is_err(),
@@ -90,8 +90,8 @@ impl Thing {
     /// What a protocol has to make of it.
     pub fn met_by(&self, scheme: &str) -> Met {
         let file = matches!(self.plant, Plant::File(_) | Plant::Sparse(_));
-        if KERNEL.contains(&scheme) {
-            if file { Met::Lockable } else { Met::Foreign }
+        if KERNEL.contains(&scheme) && file {
+            Met::Lockable
         } else if self.damage_to.contains(&scheme) {
             Met::Damaged
         } else if self.anonymous_to.contains(&scheme) {

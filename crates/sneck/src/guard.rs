@@ -147,10 +147,8 @@ impl Holding {
                 state.held = Box::new(Nothing);
                 Ok(())
             }
-            End::Leave if state.held.endures() == Endures::Yes => {
-                state.held = Box::new(Nothing);
-                Ok(())
-            }
+            End::Leave if state.held.leave() == Endures::Yes => Ok(()),
+            End::Leave => state.held.release().and(Err(cannot_be_left(&self.place))),
             _ => state.held.release(),
         };
         // The turn passes on only now that the lock itself is free. Outside the mutex: the line is locked before holdings elsewhere.
@@ -159,6 +157,15 @@ impl Holding {
         drop(ticket);
         result
     }
+}
+
+fn cannot_be_left(place: &Place) -> Error {
+    let what = format!(
+        "a lock of protocol {} ends with the process that took it and cannot be left behind",
+        place.scheme()
+    );
+    Error::new(ErrorKind::Unsupported, "leave", what)
+        .advise("run the work under it with `sneck run`, or use a file protocol such as `pidfile`")
 }
 
 /// What is left of a holding that was closed.
@@ -235,21 +242,9 @@ impl Guard {
     /// [`ErrorKind::Unsupported`] where nothing is written down that could stay (`flock`, `fcntl`, servers): then the lock was released.
     pub fn leave(mut self) -> Result<()> {
         self.open = false;
-        if self.holding.is_copy() {
-            return Ok(());
-        }
-        let endures = self.holding.state().held.endures();
-        let ended = self.holding.end(End::Leave);
-        if endures == Endures::No {
-            let what = format!(
-                "a lock of protocol {} ends with the process that took it and cannot be left behind",
-                self.place().scheme()
-            );
-            return Err(Error::new(ErrorKind::Unsupported, "leave", what)
-                .at(self.place())
-                .advise("run the work under it with `sneck run`, or use a file protocol such as `pidfile`"));
-        }
-        ended.map_err(|e| e.at(&self.holding.place))
+        self.holding
+            .end(End::Leave)
+            .map_err(|e| e.at(&self.holding.place))
     }
 
     /// Whether the lock is still held. Looks at the local file system or at the connection; never waits for a server.

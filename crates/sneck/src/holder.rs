@@ -72,6 +72,19 @@ pub struct Birth {
     pub pid_namespace: Option<u64>,
     /// The number of its time namespace, in which its ticks were counted.
     pub time_namespace: Option<u64>,
+    /// Who keeps the claim locked.
+    pub mark: Marked,
+}
+
+/// What a record says of its live mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Marked {
+    /// Nothing.
+    #[default]
+    Unsaid,
+    /// The holder itself keeps the claim locked as long as it lives: one that is not locked has no holder any more, whatever can be seen of its number.
+    ByHolder,
 }
 
 impl Birth {
@@ -86,6 +99,7 @@ impl Birth {
             boot: process::boot_id(),
             pid_namespace: process::namespace(Namespace::Pid),
             time_namespace: process::namespace(Namespace::Time),
+            mark: Marked::Unsaid,
         }
     }
 }
@@ -118,7 +132,12 @@ impl Holder {
     /// Add what this machine knows about the process: user, command, start. Facts already there stay.
     #[must_use]
     pub fn described(mut self) -> Holder {
-        let Some(pid) = self.pid.filter(|_| self.host.is_none()) else {
+        let elsewhere = self.host.is_some()
+            || self
+                .birth
+                .pid_namespace
+                .is_some_and(|n| process::namespace(Namespace::Pid).is_some_and(|ours| ours != n));
+        let Some(pid) = self.pid.filter(|_| !elsewhere) else {
             return self;
         };
         if process::presence(pid) == Presence::Alive {

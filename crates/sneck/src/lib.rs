@@ -81,7 +81,7 @@ pub use breaking::Cleared;
 pub use claim::{Claim, Mode, Party};
 pub use error::{Error, ErrorKind, Result};
 pub use guard::Guard;
-pub use holder::{Birth, Holder, Source};
+pub use holder::{Birth, Holder, Marked, Source};
 pub use lock::{Lock, LockBuilder, Reentry};
 pub use observer::{Event, Interrupt, Observer};
 pub use place::{Place, Registry};

@@ -4,7 +4,7 @@
 //! known (another user's process hidden from us, another machine, another pid namespace, a number that makes no sense) counts as alive.
 
 use crate::claim::Party;
-use crate::holder::Holder;
+use crate::holder::{Holder, Marked};
 use crate::protocol::{Ground, Mark, Sighting};
 use crate::sys::{Namespace, Presence, locks, process};
 use crate::text;
@@ -59,7 +59,7 @@ pub enum Grounds {
     Ended,
     /// The number names a thread, not a process.
     MereThread,
-    /// Another process, or another start of the machine, than the record names.
+    /// The record names another process, another start of the machine, or a pid namespace that is not ours and a live mark that is not there.
     Replaced,
     /// It is our own number and we do not hold it, or that of a newborn process in whose name we would claim; and the process started after the claim was made.
     Predecessor,
@@ -104,7 +104,11 @@ fn judge_process(holder: &Holder, ground: Ground, judge: Judge) -> Verdict {
         return Verdict::Gone(Grounds::Replaced);
     }
     if differs(birth.pid_namespace, process::namespace(Namespace::Pid)) {
-        return Verdict::Unknown("the claim is of another pid namespace");
+        return match birth.mark {
+            // Whether it is locked is looked at next, and once more by whoever removes it, where no namespace hides it.
+            Marked::ByHolder => Verdict::Gone(Grounds::Replaced),
+            Marked::Unsaid => Verdict::Unknown("the claim is of another pid namespace"),
+        };
     }
     let Some(pid) = holder.pid else {
         return Verdict::Unknown("the claim names no process");
@@ -188,7 +192,7 @@ impl fmt::Display for Verdict {
                 f.write_str("gone: the number now names a thread of another process")
             }
             Verdict::Gone(Grounds::Replaced) => f.write_str(
-                "gone: the process that now has the number is not the one that made the claim",
+                "gone: the process that made the claim is no more, whoever has its number now",
             ),
             Verdict::Gone(Grounds::Predecessor) => {
                 f.write_str("gone: an earlier process had this number, which now is our own")

@@ -11,6 +11,7 @@
 use super::file::{Format, Nobody};
 use super::record::{self, Reading};
 use crate::claim::Claim;
+use crate::holder::Marked;
 use std::time::Duration;
 
 /// As often as lockfile-touch does it.
@@ -24,7 +25,7 @@ impl Format for Dotlock {
         "dotlock"
     }
 
-    fn write(&self, claim: &Claim) -> String {
+    fn write(&self, claim: &Claim, _: Marked) -> String {
         format!("{}\n", claim.party().pid())
     }
 

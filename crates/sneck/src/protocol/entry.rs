@@ -16,9 +16,9 @@ use crate::claim::{Claim, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
 use crate::place::{Place, Registry};
-use crate::sys::file::{Look, Meaning, Tried, look_at_descriptor, meaning, try_flock};
+use crate::sys::file::{Look, Meaning, Tried, meaning, try_flock, unflock};
 use crate::sys::folder::Directory;
-use crate::sys::locks;
+use crate::sys::{locks, process};
 use crate::timeout::{Deadline, Timeout};
 use crate::wait::{self, Ended};
 use std::ffi::{OsStr, OsString};
@@ -220,7 +220,15 @@ impl<F: Form> Target<F> {
     fn take_down(&self, spot: &Spot, content: &[u8]) -> Result<Removal> {
         match self.form.take_down(spot, content) {
             Ok(()) => Ok(Removal::Removed),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Removal::Changed),
+            // Not empty: 1. We remove the file inside a dead holder's directory. 2. Somebody who goes by names removes the directory and makes its own.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Ok(Removal::Changed)
+            }
             Err(error) if meaning(&error) == Meaning::NoPermission => Ok(Removal::NotAllowed),
             Err(error) => Err(self.failed("remove", error)),
         }
@@ -228,6 +236,10 @@ impl<F: Form> Target<F> {
 
     /// Compare and remove. The folder is locked, as far as it can be.
     fn remove_seen(&self, spot: &Spot, seen: &Mark, right: Right) -> Result<Removal> {
+        let found = match self.see(spot)? {
+            Seen::Claim(found) | Seen::Damaged(_, found) if found.mark() == *seen => found,
+            _ => return Ok(Removal::Changed),
+        };
         let claim = match self.form.open_claim(spot) {
             Ok(claim) => claim,
             // What we may not read we cannot lock. It is no claim of ours, which all may read: it bears no live mark.
@@ -235,23 +247,24 @@ impl<F: Form> Target<F> {
             Err(error) => return Err(self.failed("open the claim", error)),
         };
         if let Some(claim) = &claim {
-            let inode = look_at_descriptor(claim)
-                .map_err(|e| self.failed("look", e))?
-                .inode;
-            if (inode.device, inode.number) != seen.inode {
-                return Ok(Removal::Changed);
-            }
-            let locked = try_flock(claim, Mode::Exclusive).map_err(|e| self.failed("lock", e))?;
-            if locked == Tried::Busy && right == Right::Stale {
-                return Ok(Removal::Marked);
+            match try_flock(claim, Mode::Exclusive) {
+                Ok(Tried::Locked) => {}
+                Ok(Tried::Busy) if right == Right::Force => {}
+                Ok(Tried::Busy) => return Ok(Removal::Marked),
+                // Without locks there is no telling whether it bears a live mark.
+                Err(_) => return Ok(Removal::Unsupported),
             }
         }
-        match self.see(spot)? {
-            Seen::Claim(found) | Seen::Damaged(_, found) if found.mark() == *seen => {
-                self.take_down(spot, &found.content)
-            }
-            _ => Ok(Removal::Changed),
+        // After it was judged, and after it was locked. A lock of ours must not outlive this call in a child that is forked just now.
+        let removal = match unchanged(spot, &found.look) {
+            Ok(true) => self.take_down(spot, &found.content),
+            Ok(false) => Ok(Removal::Changed),
+            Err(error) => Err(self.failed("look", error)),
+        };
+        if let Some(claim) = &claim {
+            let _ = unflock(claim);
         }
+        removal
     }
 }
 
@@ -352,11 +365,11 @@ impl<F: Form> Protocol for Entry<F> {
             }
             Err(error) => return Err(target.failed("open the folder", error)),
         };
-        let locked = folder
-            .try_flock()
-            .map_err(|e| target.failed("lock the folder", e))?;
-        if locked == Tried::Busy {
-            return Ok(Removal::BreakerBusy);
+        match folder.try_flock() {
+            Ok(Tried::Locked) => {}
+            Ok(Tried::Busy) => return Ok(Removal::BreakerBusy),
+            // Without locks two breakers could not exclude each other.
+            Err(_) => return Ok(Removal::Unsupported),
         }
         let spot = target.spot(folder);
         let removal = target.remove_seen(&spot, seen, right);
@@ -390,6 +403,7 @@ impl<F: Form> Contender for Seat<F> {
                         target,
                         spot,
                         made,
+                        own: self.claim.party().pid() == process::own_pid(),
                         state: State::New,
                         lost: AtomicBool::new(false),
                     })));
@@ -427,6 +441,8 @@ struct Holding<F: Form> {
     target: Arc<Target<F>>,
     spot: Spot,
     made: Made,
+    /// In our own name, not in another process's.
+    own: bool,
     state: State,
     /// Once lost, always lost. Without a live mark the file system gives the number of a removed claim away again, and the next claim of this very
     /// process has the same content: it looks like ours. But it is made only after the line in the process was told that ours is lost.
@@ -533,7 +549,12 @@ impl<F: Form> Held for Holding<F> {
         Some(every)
     }
 
-    fn endures(&self) -> Endures {
+    fn leave(&mut self) -> Endures {
+        if let Some(mark) = self.made.mark.take().filter(|_| self.own) {
+            // In our own name it lasts as long as we do, and so does its mark: open until the process ends.
+            std::mem::forget(mark);
+        }
+        self.state = State::Released;
         Endures::Yes
     }
 }

@@ -10,7 +10,7 @@ use super::entry::{
 };
 use super::{record, stranger};
 use crate::claim::{Claim, Mode};
-use crate::holder::{Holder, Source};
+use crate::holder::{Holder, Marked, Source};
 use crate::sys::file::{
     self, Kind, Look, Meaning, Tried, look_at_descriptor, meaning, read_start, try_flock,
     write_record,
@@ -32,8 +32,8 @@ pub(super) const LONGEST: usize = 4096;
 pub(super) trait Format: Debug + Clone + Send + Sync + 'static {
     fn scheme(&self) -> &'static str;
 
-    /// What to write for this claim, now.
-    fn write(&self, claim: &Claim) -> String;
+    /// What to write for this claim, now. By whom it is kept locked: nobody, if it cannot be locked here.
+    fn write(&self, claim: &Claim, mark: Marked) -> String;
 
     /// What a content means here.
     fn read(&self, content: &[u8]) -> Reading;
@@ -67,7 +67,7 @@ pub(super) struct File<T>(pub(super) T);
 pub(super) enum Draft {
     #[default]
     None,
-    Ready(Unshared<Descriptor>, file::Inode),
+    Ready(Unshared<Descriptor>, file::Inode, Marked),
     /// This file system has no nameless files; what others left of theirs was swept.
     Hidden,
 }
@@ -77,24 +77,25 @@ impl<T: Format> File<T> {
     fn publish_nameless(
         &self,
         spot: &Spot,
-        content: Vec<u8>,
+        claim: &Claim,
         draft: &mut Draft,
     ) -> io::Result<Option<Made>> {
         if !matches!(draft, Draft::Ready(..)) {
             let file = spot.folder.unnamed()?;
             let inode = look_at_descriptor(&file)?.inode;
-            mark(&file)?;
-            *draft = Draft::Ready(Unshared::new(file), inode);
+            let marked = mark(&file, claim)?;
+            *draft = Draft::Ready(Unshared::new(file), inode, marked);
         }
-        let Draft::Ready(file, inode) = draft else {
+        let Draft::Ready(file, inode, marked) = draft else {
             return Ok(None);
         };
         // Anew before each try: the time in it, and its own times, are to be those of the claim.
+        let content = self.0.write(claim, *marked).into_bytes();
         write_record(&**file, &content)?;
         match spot.folder.name_it(&**file, &spot.name) {
             Ok(()) => {
                 let inode = *inode;
-                let Draft::Ready(file, _) = std::mem::take(draft) else {
+                let Draft::Ready(file, ..) = std::mem::take(draft) else {
                     return Ok(None);
                 };
                 Ok(Some(Made {
@@ -108,7 +109,7 @@ impl<T: Format> File<T> {
         }
     }
 
-    fn publish_hidden(&self, spot: &Spot, content: Vec<u8>) -> io::Result<Option<Made>> {
+    fn publish_hidden(&self, spot: &Spot, claim: &Claim) -> io::Result<Option<Made>> {
         let Spot { folder, name } = spot;
         // Making a file for each try would be a lot of writing for nothing.
         if folder.look(name)?.is_some() {
@@ -116,18 +117,18 @@ impl<T: Format> File<T> {
         }
         let hidden = hidden_name(name);
         let file = folder.make_file(&hidden)?;
-        let published = mark(&file)
-            .and_then(|()| write_record(&file, &content))
-            .and_then(|()| name_hidden(spot, &file, &hidden));
-        if published.as_ref().is_ok_and(|p| *p == Published::Renamed) {
-            // The hidden name is gone.
-        } else {
+        let published = mark(&file, claim).and_then(|marked| {
+            let content = self.0.write(claim, marked).into_bytes();
+            write_record(&file, &content)?;
+            Ok((name_hidden(spot, &file, &hidden)?, content))
+        });
+        if !matches!(published, Ok((Published::Renamed, _))) {
             // What is published stays published, whether or not the other name goes: the next one sweeps it.
             let _ = folder.remove(&hidden);
         }
         match published? {
-            Published::No => Ok(None),
-            Published::Linked | Published::Renamed => Ok(Some(Made {
+            (Published::No, _) => Ok(None),
+            (Published::Linked | Published::Renamed, content) => Ok(Some(Made {
                 inode: look_at_descriptor(&file)?.inode,
                 content,
                 mark: Some(Unshared::new(file)),
@@ -137,13 +138,16 @@ impl<T: Format> File<T> {
 }
 
 /// Lock the claim's own inode: the live mark. Nobody else knows the file yet.
-fn mark(file: &Descriptor) -> io::Result<()> {
+fn mark(file: &Descriptor, claim: &Claim) -> io::Result<Marked> {
+    let own = claim.party().pid() == process::own_pid();
     match try_flock(file, Mode::Exclusive) {
-        Ok(Tried::Locked) => Ok(()),
+        Ok(Tried::Locked) if own => Ok(Marked::ByHolder),
+        // The number is that of another process, which can outlive this one and the lock.
+        Ok(Tried::Locked) => Ok(Marked::Unsaid),
         // A sweeper has it for the moment: it will be gone, and this try with it.
         Ok(Tried::Busy) => Err(io::ErrorKind::NotFound.into()),
         // Without locks there is no live mark, and the number must do.
-        Err(error) if meaning(&error) == Meaning::Unsupported => Ok(()),
+        Err(error) if meaning(&error) == Meaning::Unsupported => Ok(Marked::Unsaid),
         Err(error) => Err(error),
     }
 }
@@ -236,9 +240,8 @@ impl<T: Format> Form for File<T> {
     }
 
     fn publish(&self, spot: &Spot, claim: &Claim, draft: &mut Draft) -> io::Result<Option<Made>> {
-        let content = self.0.write(claim).into_bytes();
         if !matches!(draft, Draft::Hidden) {
-            match self.publish_nameless(spot, content.clone(), draft) {
+            match self.publish_nameless(spot, claim, draft) {
                 Err(error) if has_no_nameless(&error) => {
                     if !file::is_network_descriptor(spot.folder.descriptor()) {
                         sweep(spot);
@@ -249,7 +252,7 @@ impl<T: Format> Form for File<T> {
             }
         }
         for _ in 0..CHANGING {
-            match self.publish_hidden(spot, content.clone()) {
+            match self.publish_hidden(spot, claim) {
                 // Somebody swept the hidden file, or the folder is gone: then making it says so.
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound

@@ -4,16 +4,17 @@
 //! claim in place, and it follows links. Beside it a claim can be lost, and `standing()` tells; among sneck's own there is none of that. No queue.
 //! Exclusive only.
 //!
-//! Bytes: `PID TIME ticks=… boot=… pidns=… timens=… host=…\n`, mode 0644 less umask. TIME is seconds since 1970 with fractions. labm8 reads the first two fields and
-//! ignores the rest, by which a later process of the same number, an earlier boot, another host and another pid namespace are told apart. A
-//! fact that is not known is left out. Removed at release. Read: two fields at least; labm8 2020's text form too.
+//! Bytes: `PID TIME ticks=… boot=… pidns=… timens=… host=… mark=holder\n`, mode 0644 less umask. TIME is seconds since 1970 with fractions. labm8 reads the first two fields and
+//! ignores the rest, by which a later process of the same number, an earlier boot, another host and another pid namespace are told apart. `mark=holder`: the holder itself keeps
+//! the file locked, so that one of another pid namespace (a container that was started again over a kept folder) is known to be gone. A fact that is not
+//! known is left out. Removed at release. Read: two fields at least; labm8 2020's text form too.
 //!
 //! Also spoken by labm8's `LockFile` (0.0.19 to 0.1.2).
 
 use super::file::Format;
 use super::record::{self, Number, Reading, number};
 use crate::claim::Claim;
-use crate::holder::{Birth, Holder, Source};
+use crate::holder::{Birth, Holder, Marked, Source};
 use crate::sys::process;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,11 +27,11 @@ impl Format for Labm8 {
         "labm8"
     }
 
-    fn write(&self, claim: &Claim) -> String {
+    fn write(&self, claim: &Claim, mark: Marked) -> String {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        write(claim.party().pid(), now, &process::host_name())
+        write(claim.party().pid(), now, &process::host_name(), mark)
     }
 
     fn read(&self, content: &[u8]) -> Reading {
@@ -42,7 +43,7 @@ impl Format for Labm8 {
     }
 }
 
-fn write(pid: u32, time: Duration, host: &str) -> String {
+fn write(pid: u32, time: Duration, host: &str, mark: Marked) -> String {
     let mut line = format!("{pid} {}.{:06}", time.as_secs(), time.subsec_micros());
     let birth = Birth::of(pid);
     // Writing to a string does not fail.
@@ -52,6 +53,9 @@ fn write(pid: u32, time: Duration, host: &str) -> String {
     let _ = birth.time_namespace.map(|n| write!(line, " timens={n}"));
     if !host.is_empty() && !host.contains(char::is_whitespace) {
         let _ = write!(line, " host={host}");
+    }
+    if mark == Marked::ByHolder {
+        line.push_str(" mark=holder");
     }
     line.push('\n');
     line
@@ -91,6 +95,7 @@ pub(super) fn read(content: &[u8]) -> Reading {
             "boot" => holder.birth.boot = u128::from_str_radix(value, 16).ok(),
             "pidns" => holder.birth.pid_namespace = number(),
             "timens" => holder.birth.time_namespace = number(),
+            "mark" if value == "holder" => holder.birth.mark = Marked::ByHolder,
             "host" => record::name_host(&mut holder, value),
             _ => {}
         }
@@ -148,11 +153,16 @@ mod tests {
             std::process::id(),
             Duration::new(1_795_226_671, 500_000_000),
             "else",
+            Marked::ByHolder,
         );
         let start = format!("{} 1795226671.500000 ", std::process::id());
         assert!(line.starts_with(&start) && line.ends_with('\n'), "{line:?}");
         let read = holder(&line);
-        assert_eq!(read.birth, Birth::of(std::process::id()));
+        let birth = Birth {
+            mark: Marked::ByHolder,
+            ..Birth::of(std::process::id())
+        };
+        assert_eq!(read.birth, birth);
         assert!(
             read.birth.ticks.is_some() && read.birth.boot.is_some(),
             "{line:?}"

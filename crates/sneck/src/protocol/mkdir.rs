@@ -21,7 +21,8 @@ use super::record::name_host;
 use super::stranger;
 use crate::claim::{Claim, Mode};
 use crate::holder::{Holder, Source};
-use crate::sys::file::{Kind, Meaning, Tried, look_at_descriptor, meaning, touch, try_flock};
+use crate::sys::file::{Kind, Look, Meaning, Tried, look_at_descriptor, meaning, touch, try_flock};
+use crate::sys::folder::Directory;
 use crate::sys::{process, text};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -96,6 +97,36 @@ impl Mkdir {
             }
             Err(error) => return Err(take_back(error)),
         };
+        let mine = match self.take_over(&inside, ours) {
+            Ok(Some(look)) => look,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(take_back(error)),
+        };
+        match inside.make_file(inner) {
+            Ok(_) => {}
+            // 1. A removes the directory. 2. We, who opened it before, lock it. A removed directory takes no files.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return again(),
+            Err(error) => return Err(take_back(error)),
+        }
+        // 1. A opens a half-made directory. 2. Somebody removes it, and B makes another. 3. A makes its file in the removed one.
+        match folder.look(name) {
+            Ok(there) if there.is_some_and(|l| l.inode == mine.inode) => {}
+            looked => {
+                let _ = inside.remove(inner);
+                return looked.map_err(take_back).and(again());
+            }
+        }
+        Ok(Some(Made {
+            inode: mine.inode,
+            content: bytes(inner),
+            mark: Some(inside.into_descriptor()),
+        }))
+    }
+}
+
+impl Mkdir {
+    /// Lock the directory and see that it is empty. None: somebody else has it.
+    fn take_over(&self, inside: &Directory, ours: bool) -> io::Result<Option<Look>> {
         let look = look_at_descriptor(inside.descriptor())?;
         // Not locked even for an instant if somebody holds it: who removes a claim that was left there would take our lock for a live mark.
         if !ours && !inside.names(1)?.is_empty() {
@@ -109,24 +140,7 @@ impl Mkdir {
             Err(_) if ours => {}
             Err(_) => return Ok(None),
         }
-        if !inside.names(1)?.is_empty() {
-            return Ok(None);
-        }
-        match inside.make_file(inner) {
-            Ok(_) => {}
-            // 1. A removes the directory. 2. We, who opened it before, lock it. A removed directory takes no files.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return again(),
-            Err(error) => return Err(take_back(error)),
-        }
-        if folder.look(name)?.is_none_or(|l| l.inode != look.inode) {
-            let _ = inside.remove(inner);
-            return again();
-        }
-        Ok(Some(Made {
-            inode: look.inode,
-            content: bytes(inner),
-            mark: Some(inside.into_descriptor()),
-        }))
+        Ok(inside.names(1)?.is_empty().then_some(look))
     }
 }
 

@@ -112,8 +112,8 @@ pub trait Held: Debug + Send {
         None
     }
 
-    /// Whether it goes on, in the name of its party, when this process closes it without releasing.
-    fn endures(&self) -> Endures {
+    /// Let go without releasing: what is written down goes on, in the name of its party. No: nothing would go on, and it is still held.
+    fn leave(&mut self) -> Endures {
         Endures::No
     }
 }

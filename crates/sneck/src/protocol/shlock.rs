@@ -12,6 +12,7 @@
 use super::file::Format;
 use super::record::{self, Reading};
 use crate::claim::Claim;
+use crate::holder::Marked;
 
 #[derive(Debug, Clone)]
 pub(super) struct Shlock;
@@ -21,7 +22,7 @@ impl Format for Shlock {
         "shlock"
     }
 
-    fn write(&self, claim: &Claim) -> String {
+    fn write(&self, claim: &Claim, _: Marked) -> String {
         format!("{}\n", claim.party().pid())
     }
 

@@ -29,10 +29,13 @@ fn foreign(look: &Look) -> Seen {
     Seen::Foreign(look.kind.words().to_owned())
 }
 
-/// What its own protocol saw, as another one says it. A directory that names nobody is most likely just a directory.
+/// What its own protocol saw, as another one says it. A directory that names nobody is most likely just a directory, unless it is one of ours: half made.
 fn rename(protocol: &'static str, seen: Seen, look: &Look) -> Seen {
     match seen {
-        Seen::Claim(found) if found.holder.pid.is_some() => held(protocol, found.holder, look),
+        Seen::Claim(found) if found.holder.pid.is_some() || !found.content.is_empty() => {
+            held(protocol, found.holder, look)
+        }
+        Seen::Claim(found) if found.look.is_ours => held(protocol, found.holder, look),
         Seen::Claim(_) | Seen::Damaged(..) => foreign(look),
         other => other,
     }

@@ -44,7 +44,7 @@ impl Form for Symlink {
         match spot.folder.make_link(&content, &spot.name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(spot.folder.link_refused(error)),
         }
         // Gone again: somebody forced it away before we held it.
         let look = spot.folder.look(&spot.name)?;

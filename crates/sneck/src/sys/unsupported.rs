@@ -110,6 +110,10 @@ pub(crate) mod folder {
             match self.0 {}
         }
 
+        pub(crate) fn link_refused(&self, _: io::Error) -> io::Error {
+            match self.0 {}
+        }
+
         pub(crate) fn make_folder(&self, _: &OsStr) -> io::Result<()> {
             match self.0 {}
         }

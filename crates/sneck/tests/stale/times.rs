@@ -92,8 +92,11 @@ fn a_time_in_the_record_that_is_yet_to_come_keeps_nobody_alive_and_kills_nobody(
 fn a_record_of_another_start_is_another_processs_and_one_of_another_boot_too() {
     let child = setup("labm8").child();
     for (fact, grounds) in [
-        ("ticks=1", "not the one"),
-        ("boot=0123456789abcdef0123456789abcdef", "not the one"),
+        ("ticks=1", "is no more, whoever"),
+        (
+            "boot=0123456789abcdef0123456789abcdef",
+            "is no more, whoever",
+        ),
     ] {
         let setup = setup("labm8");
         let path = setup.folder.join("lock");

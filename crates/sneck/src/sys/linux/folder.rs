@@ -7,8 +7,8 @@ use super::fork::Unshared;
 use crate::Mode;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Dir, Mode as Bits, OFlags, RenameFlags, fchmod, linkat, mkdirat, open, openat,
-    readlinkat, renameat_with, statat, symlinkat, unlinkat,
+    Access, AtFlags, CWD, Dir, Mode as Bits, OFlags, RenameFlags, accessat, fchmod, linkat,
+    mkdirat, open, openat, readlinkat, renameat_with, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -128,6 +128,15 @@ impl Directory {
     /// Make a symbolic link; `AlreadyExists` if the name is taken.
     pub(crate) fn make_link(&self, target: &OsStr, name: &OsStr) -> io::Result<()> {
         Ok(symlinkat(target, &*self.0, name)?)
+    }
+
+    /// Why no link could be made. A file system that has none (FAT) answers as if it were not allowed.
+    pub(crate) fn link_refused(&self, error: io::Error) -> io::Error {
+        let may_write = || accessat(&*self.0, ".", Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::PERM) if may_write() => Errno::NOTSUP.into(),
+            _ => error,
+        }
     }
 
     /// Make a directory with the sticky bit; `AlreadyExists` if the name is taken.
