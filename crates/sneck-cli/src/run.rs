@@ -20,7 +20,7 @@ pub(crate) fn run(plan: &Run, registry: &Registry) -> Exit {
         Ok(command) => command,
         Err(error) => return failed("cannot fork the command", &error),
     };
-    let party = u32::try_from(command.pid()).map_or_else(|_| Party::this_process(), Party::newborn);
+    let party = u32::try_from(command.pid()).map_or_else(|_| Party::this_process(), Party::process);
     let guard = match taking::take(&plan.taking, party, registry) {
         Ok(guard) => guard,
         Err(error) => return taking::refused(&plan.taking, &error),

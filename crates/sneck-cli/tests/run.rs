@@ -133,7 +133,7 @@ fn a_command_that_waits_for_its_lock_never_runs_once_sneck_is_killed() {
 fn background_children_keep_a_kernel_lock_and_o_gives_that_up() {
     for (lock, other) in [("l", "other"), ("fcntl:l", "fcntl:other")] {
         let place = Place::new();
-        let script = "sh -c 'while [ ! -e leave ]; do sleep 0.02; done' > /dev/null 2>&1 &";
+        let script = "sh -c 'n=0; while [ ! -e leave ] && [ $n -lt 9000 ]; do sleep 0.02; n=$((n + 1)); done' > /dev/null 2>&1 &";
         assert_eq!(place.code(&["run", lock, "--", "sh", "-c", script]), 0);
         assert_eq!(place.code(&["run", "-n", lock, "true"]), 75);
         assert_eq!(
@@ -173,7 +173,7 @@ fn sneck_that_is_told_to_end_while_it_waits_ends() {
 fn the_terminals_signal_to_the_whole_group_is_not_passed_on_a_second_time() {
     // A terminal of its own: script(1) makes one and types what it reads.
     let place = Place::new();
-    let trap = "trap 'echo int >> log' INT; echo > in; while [ ! -e leave ]; do sleep 0.05; done";
+    let trap = "trap 'echo int >> log' INT; echo > in; n=0; while [ ! -e leave ] && [ \\$n -lt 3600 ]; do sleep 0.05; n=\\$((n + 1)); done";
     let line = format!("{} run l -- sh -c \"{trap}\"", env!("CARGO_BIN_EXE_sneck"));
     let mut terminal = Command::new("script")
         .args(["-qec", &line, "/dev/null"])

@@ -28,48 +28,18 @@ impl fmt::Display for Mode {
 pub struct Party {
     /// None: this process, asked when it is written down. After a fork that is another one.
     pid: Option<u32>,
-    past: Past,
-}
-
-/// What a party may have done before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Past {
-    /// It may have made claims of its own.
-    Unknown,
-    /// It has done nothing yet.
-    None,
 }
 
 impl Party {
     /// This process.
     pub const fn this_process() -> Party {
-        Party {
-            pid: None,
-            past: Past::Unknown,
-        }
+        Party { pid: None }
     }
 
     /// Another process: the command that is to run under the lock, for instance. When that process ends, the claim of a file
     /// protocol is stale, whether or not the process that made it lives.
     pub fn process(pid: u32) -> Party {
-        Party {
-            pid: Some(pid),
-            past: Past::Unknown,
-        }
-    }
-
-    /// A process of our own making that waits to be let go and has done nothing yet: the command that `sneck run` holds back. A claim that bears its
-    /// number already is a predecessor's, as after the restart of a container over a kept folder, where the numbers are the same again.
-    pub fn newborn(pid: u32) -> Party {
-        Party {
-            pid: Some(pid),
-            past: Past::None,
-        }
-    }
-
-    /// Whether it cannot have made any claim yet.
-    pub(crate) fn is_newborn(&self) -> bool {
-        self.past == Past::None
+        Party { pid: Some(pid) }
     }
 
     /// The process number that is written down.

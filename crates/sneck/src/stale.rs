@@ -61,7 +61,7 @@ pub enum Grounds {
     MereThread,
     /// The record names another process, another start of the machine, or a pid namespace that is not ours and a live mark that is not there.
     Replaced,
-    /// It is our own number and we do not hold it, or that of a newborn process in whose name we would claim; and the process started after the claim was made.
+    /// It is our own number (or that of the process in whose name we would claim), we do not hold it, and the process started after the claim was made.
     Predecessor,
 }
 
@@ -113,8 +113,7 @@ fn judge_process(holder: &Holder, ground: Ground, judge: Judge) -> Verdict {
     let Some(pid) = holder.pid else {
         return Verdict::Unknown("the claim names no process");
     };
-    let own = pid == process::own_pid();
-    let newborn = judge.party.is_newborn() && pid == judge.party.pid();
+    let own = pid == process::own_pid() || pid == judge.party.pid();
     match process::presence(pid) {
         Presence::Absent => return Verdict::Gone(Grounds::Absent),
         Presence::Ended => return Verdict::Gone(Grounds::Ended),
@@ -134,7 +133,7 @@ fn judge_process(holder: &Holder, ground: Ground, judge: Judge) -> Verdict {
         (started > claimed + CLEARLY_YOUNGER).then_some(Verdict::Younger { started, claimed })
     };
     match younger() {
-        Some(_) if newborn || (own && !judge.holds) => Verdict::Gone(Grounds::Predecessor),
+        Some(_) if own && !judge.holds => Verdict::Gone(Grounds::Predecessor),
         Some(verdict) if !own => verdict,
         _ => Verdict::Alive,
     }
@@ -270,27 +269,20 @@ mod tests {
     }
 
     #[test]
-    fn neither_does_a_newborn_process_wait_for_a_predecessor_of_its_number() {
+    fn neither_does_anybody_wait_for_the_process_in_whose_name_it_would_claim() {
         let party = std::os::unix::process::parent_id();
         let old = claim_of(party, SystemTime::UNIX_EPOCH);
-        let newborn = Judge {
-            party: Party::newborn(party),
-            ..BY
-        };
-        let verdict = judge(&old, None, Ground::Local, newborn);
-        assert_eq!(verdict, Verdict::Gone(Grounds::Predecessor));
-        // Made after it was born: in another pid namespace, perhaps.
-        let new = claim_of(party, SystemTime::now());
-        assert_eq!(judge(&new, None, Ground::Local, newborn), Verdict::Alive);
-        // One that was there before may have made the claim itself, and then a clock was set.
-        let grown = Judge {
+        let in_its_name = Judge {
             party: Party::process(party),
             ..BY
         };
-        for by in [grown, BY] {
-            let verdict = judge(&old, None, Ground::Local, by);
-            assert!(matches!(verdict, Verdict::Younger { .. }), "{verdict}");
-        }
+        let verdict = judge(&old, None, Ground::Local, in_its_name);
+        assert_eq!(verdict, Verdict::Gone(Grounds::Predecessor));
+        let verdict = judge(&old, None, Ground::Local, BY);
+        assert!(matches!(verdict, Verdict::Younger { .. }), "{verdict}");
+        let new = claim_of(party, SystemTime::now());
+        let verdict = judge(&new, None, Ground::Local, in_its_name);
+        assert_eq!(verdict, Verdict::Alive);
     }
 
     #[test]

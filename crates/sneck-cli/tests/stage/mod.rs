@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 pub(crate) const FILES: [&str; 6] = ["pidfile", "shlock", "dotlock", "labm8", "mkdir", "symlink"];
 /// Far longer than anything here takes: only a failing test waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Says that it is in, and stays until it is told to leave.
-pub(crate) const STAY: &str = "echo $$ > in.tmp; mv in.tmp in; while [ ! -e leave ]; do sleep 0.02; done; rm in; echo left >> log";
+/// Says that it is in, and stays until it is told to leave; three minutes at most, should the test fail.
+pub(crate) const STAY: &str = "echo $$ > in.tmp; mv in.tmp in; n=0; \
+    while [ ! -e leave ] && [ $n -lt 9000 ]; do sleep 0.02; n=$((n + 1)); done; rm in; echo left >> log";
 /// No process can have this number: it is above the largest pid_max.
 pub(crate) const NOBODY: &str = "4194305";
 
@@ -241,7 +242,12 @@ pub(crate) fn as_nobody(place: &Place, mode: u32, words: &[&str]) -> Command {
     // A copy, since the build's own folder may be closed to that user.
     let sneck = place.path().join("sneck");
     if !sneck.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_sneck"), &sneck).expect("copied");
+        // Not by this process: a child that another thread forks meanwhile would have it open for writing, and then nobody can run it.
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_sneck"))
+            .arg(&sneck)
+            .status();
+        assert!(copied.expect("`cp` is there").success());
     }
     fs::set_permissions(place.path(), fs::Permissions::from_mode(mode)).expect("set");
     let mut command = Command::new(&sneck);

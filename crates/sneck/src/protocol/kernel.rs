@@ -2,7 +2,7 @@
 //!
 //! Not for: what differs between the two families ([`Family`]): `flock.rs` and `fcntl.rs` say it, and begin with their downsides.
 
-use super::stranger;
+use super::stranger::{self, Stranger};
 use super::{
     Attempt, Blocked, Borrowed, Busy, Capabilities, Clean, Contender, Crash, Held, Modes, Order,
     Protocol, Sighting, Standing, Stop, Unshared, Wake,
@@ -134,11 +134,12 @@ impl<F: Family> Protocol for LockFile<F> {
         match target.look()? {
             None => Ok(Sighting::Free),
             Some(look) if look.kind != Kind::Regular => Ok(match target.stranger(&look)? {
-                Some(holder) => Sighting::Held {
+                Stranger::Claim(holder) => Sighting::Held {
                     holders: vec![holder.described()],
                     mark: None,
                 },
-                None => Sighting::Foreign {
+                Stranger::Gone => Sighting::Free,
+                Stranger::None => Sighting::Foreign {
                     what: look.kind.words().to_owned(),
                 },
             }),
@@ -159,7 +160,7 @@ impl<F: Family> Target<F> {
     }
 
     /// The holder of another protocol's claim that stands where our file should be.
-    fn stranger(&self, look: &Look) -> Result<Option<Holder>> {
+    fn stranger(&self, look: &Look) -> Result<Stranger> {
         stranger::at(&self.path, look).map_err(|e| self.failed("look", e))
     }
 
@@ -219,12 +220,11 @@ impl<F: Family> Seat<F> {
     fn open(&mut self) -> Result<Option<Holder>> {
         let target = &self.target;
         // Opening a device or a FIFO can do something (rewind a tape, start a watchdog): look before.
-        if let Some(look) = target.look()? {
-            if look.kind != Kind::Regular {
-                return match target.stranger(&look)? {
-                    Some(holder) => Ok(Some(holder)),
-                    None => Err(target.foreign(look.kind.words())),
-                };
+        if let Some(look) = target.look()?.filter(|l| l.kind != Kind::Regular) {
+            match target.stranger(&look)? {
+                Stranger::Claim(holder) => return Ok(Some(*holder)),
+                Stranger::Gone => {}
+                Stranger::None => return Err(target.foreign(look.kind.words())),
             }
         }
         let (Opened::Existing(file) | Opened::Created(file)) =

@@ -12,17 +12,36 @@ use crate::protocol::Sighting;
 use crate::sys::KernelFamily;
 use crate::sys::file::{Kind, Look, look_at_descriptor, read_start};
 use crate::sys::folder::Directory;
+use crate::wait;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
+
+/// How often an empty directory is looked at, and how long between two looks.
+const REMOVALS: usize = 5;
+const REMOVAL: Duration = Duration::from_millis(2);
 
 /// What stands at the name, for a protocol whose own claims are of another kind.
 pub(super) fn see(spot: &Spot, look: &Look) -> io::Result<Seen> {
     match look.kind {
         Kind::Symlink => Ok(rename("symlink", symlink::Symlink.see(spot)?, look)),
-        Kind::Directory => Ok(rename("mkdir", mkdir::Mkdir.see(spot)?, look)),
+        Kind::Directory => see_folder(spot, look),
         Kind::Regular => see_file(spot),
         _ => Ok(foreign(look)),
     }
+}
+
+/// A holder removes the file inside first and then the directory: an empty one is looked at again a moment later before it is taken for just a directory.
+fn see_folder(spot: &Spot, look: &Look) -> io::Result<Seen> {
+    for _ in 0..REMOVALS {
+        match mkdir::Mkdir.see(spot)? {
+            Seen::Claim(found) if found.content.is_empty() && !found.look.is_ours => {
+                wait::pause(REMOVAL);
+            }
+            seen => return Ok(rename("mkdir", seen, look)),
+        }
+    }
+    Ok(foreign(look))
 }
 
 fn foreign(look: &Look) -> Seen {
@@ -88,20 +107,32 @@ fn held(protocol: &'static str, mut holder: Holder, look: &Look) -> Seen {
     Seen::Other(holder)
 }
 
-/// Who holds the claim that stands where a kernel lock's file should be: a link to a number, a directory that names its holder.
-pub(super) fn at(path: &Path, look: &Look) -> io::Result<Option<Holder>> {
+/// What stands where a kernel lock's file should be, and is no regular file.
+#[derive(Debug)]
+pub(super) enum Stranger {
+    /// A claim: a link to a number, a directory that names its holder.
+    Claim(Box<Holder>),
+    /// It was there.
+    Gone,
+    /// No claim at all.
+    None,
+}
+
+/// Look at it.
+pub(super) fn at(path: &Path, look: &Look) -> io::Result<Stranger> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(None);
+        return Ok(Stranger::None);
     };
     if !matches!(look.kind, Kind::Symlink | Kind::Directory) {
-        return Ok(None);
+        return Ok(Stranger::None);
     }
     let spot = Spot {
         folder: Directory::open_unlisted(folder)?,
         name: name.to_owned(),
     };
     Ok(match see(&spot, look)? {
-        Seen::Other(holder) => Some(holder),
-        _ => None,
+        Seen::Other(holder) => Stranger::Claim(Box::new(holder)),
+        Seen::Nothing => Stranger::Gone,
+        _ => Stranger::None,
     })
 }

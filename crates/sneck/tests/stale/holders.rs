@@ -177,7 +177,9 @@ fn a_shell_that_claims_in_its_own_name_and_becomes_another_program_holds_until_t
         let setup = setup(scheme);
         let path = setup.folder.join("lock");
         let (program, go) = (setup.folder.join("program"), setup.folder.join("go"));
-        fs::copy("/bin/sleep", &program).expect("`sleep` is there");
+        // Not by this process: a child that another thread forks meanwhile would have it open for writing, and then nobody can run it.
+        let copied = Command::new("cp").arg("/bin/sleep").arg(&program).status();
+        assert!(copied.expect("`cp` is there").success());
         let script = "until [ -e \"$1\" ]; do sleep 0.02; done; exec \"$2\" 600";
         let mut shell = Stranger::start(
             Command::new("sh")
