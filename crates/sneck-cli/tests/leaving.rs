@@ -29,6 +29,15 @@ fn heard(place: &Place, words: &[&str]) -> Running {
     }
 }
 
+/// The holder's command was told to leave. A link bears no live mark: whoever waits may break the claim between the end of the command and its
+/// release, and sneck says that it was lost.
+#[track_caller]
+fn ends_well(lock: &str, holder: Running) {
+    let code = holder.code();
+    let lost = lock == "symlink:l" && code == Some(76);
+    assert!(code == Some(0) || lost, "{lock}: {code:?}");
+}
+
 #[test]
 fn a_claim_in_the_name_of_a_process_stays_until_it_is_released() {
     for lock in files() {
@@ -243,7 +252,7 @@ fn acquire_waits_as_run_does() {
         let ended = waiter.child.try_wait().expect("ours");
         assert!(ended.is_none(), "{lock}: it waits");
         place.leave();
-        assert_eq!(holder.code(), Some(0), "{lock}");
+        ends_well(&lock, holder);
         assert_eq!(waiter.code(), Some(0), "{lock}");
         let words = ["release", "--pid", &own(), &lock];
         assert_eq!(place.code(&words), 0, "{lock}");
@@ -292,7 +301,7 @@ fn whoever_ends_while_it_waits_gets_nothing() {
         assert!(over.is_none(), "{lock}: it waits");
         ended.kill();
         place.leave();
-        assert_eq!(holder.code(), Some(0));
+        ends_well(&lock, holder);
         let (code, said) = waiter.end();
         assert_eq!(code, Some(64), "{lock}: {said}");
         assert!(!place.stands("l"), "{lock}: it is free");
@@ -331,7 +340,7 @@ fn an_acquire_that_is_killed_while_it_waits_leaves_nothing() {
             assert_eq!(waiter.code(), None, "{lock}");
         }
         place.leave();
-        assert_eq!(holder.code(), Some(0));
+        ends_well(&lock, holder);
         assert_eq!(
             place.names(),
             [Path::new("leave"), Path::new("log")],
