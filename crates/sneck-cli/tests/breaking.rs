@@ -163,7 +163,7 @@ fn another_protocols_claim_is_left_and_named() {
 fn a_claim_that_a_running_program_keeps_locked_goes_by_force_only() {
     let place = Place::new();
     fs::write(place.path().join("l"), format!("{NOBODY}\n")).expect("written");
-    let locker = place.script("exec flock l sh -c 'echo > in; exec sleep 1000'");
+    let locker = place.script("exec flock --no-fork l sh -c 'echo > in; exec sleep 1000'");
     until("the locker is in", || place.has("in"));
     let before = place.print_of("l");
     let (code, said) = place.said(&["break", "pidfile:l"]);
@@ -189,7 +189,7 @@ fn where_somebody_keeps_the_folder_locked_a_stale_claim_is_left_for_now() {
         let place = Place::new();
         let pid = place.stale_claim(&lock);
         let before = place.print_of("l");
-        let locker = place.script("exec flock . sh -c 'echo > in; exec sleep 1000'");
+        let locker = place.script("exec flock --no-fork . sh -c 'echo > in; exec sleep 1000'");
         until("the locker is in", || place.has("in"));
         let (code, said) = place.said(&["break", &lock]);
         assert_eq!(code, 75, "{lock}: {said}");
@@ -219,7 +219,7 @@ fn a_lock_that_leaves_no_claim_is_free_or_its_holder_has_to_end() {
                 "{said}"
             );
         }
-        let (code, said) = place.said(&["run", "--force", &lock, "true"]);
+        let (code, said) = place.said(&["run", "-n", "--force", &lock, "true"]);
         assert_eq!(code, 64, "{said}");
     }
 }
@@ -284,7 +284,7 @@ fn a_live_run_that_is_robbed_says_so_and_so_does_the_robber() {
             let holder = robbed_later(&place, &lock, &format!("{STAY}{end}"));
             let pid = place.text("in").trim().to_owned();
             // The robber holds it, and still does when the robbed one has ended.
-            let inside = "echo > robber; while [ ! -e away ]; do sleep 0.02; done";
+            let inside = "echo > robber; while [ -e robber ] && [ ! -e away ]; do sleep 0.02; done";
             let words = ["run", "-n", "--force", &lock, "--", "sh", "-c", inside];
             let mut robber = place.command(&words);
             let robber = robber.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();

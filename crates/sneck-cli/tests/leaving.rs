@@ -85,7 +85,7 @@ fn a_script_holds_from_acquire_to_release_and_others_are_kept_out() {
 fn the_claim_of_a_script_that_was_killed_is_stale_and_the_next_one_breaks_it() {
     for lock in files() {
         let place = Place::new();
-        let stay = "while :; do sleep 0.02; done";
+        let stay = "while [ -e in ]; do sleep 0.02; done";
         let script = place.script(&format!(
             "sneck acquire --pid $$ {lock} && echo > in; {stay}"
         ));

@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 pub(crate) const FILES: [&str; 6] = ["pidfile", "shlock", "dotlock", "labm8", "mkdir", "symlink"];
 /// Far longer than anything here takes: only a failing test waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Says that it is in, and stays until it is told to leave; three minutes at most, should the test fail.
-pub(crate) const STAY: &str = "echo $$ > in.tmp; mv in.tmp in; n=0; \
-    while [ ! -e leave ] && [ $n -lt 9000 ]; do sleep 0.02; n=$((n + 1)); done; rm in; echo left >> log";
+/// Says that it is in, and stays until it is told to leave, or until the test's folder goes.
+pub(crate) const STAY: &str = "echo $$ > in.tmp; mv in.tmp in; while [ -e in ] && [ ! -e leave ]; do sleep 0.02; done; rm in; echo left >> log";
 /// No process can have this number: it is above the largest pid_max.
 pub(crate) const NOBODY: &str = "4194305";
 
