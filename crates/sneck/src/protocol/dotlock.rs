@@ -9,9 +9,6 @@
 //! Also spoken by dotlockfile, lockfile-create, lockfile(1), mutt_dotlock, pylockfile's `LinkLockFile`. The protocol that works on NFS.
 
 use super::file::{Format, Nobody};
-use super::record::{self, Reading};
-use crate::claim::Claim;
-use crate::holder::Marked;
 use std::time::Duration;
 
 /// As often as lockfile-touch does it.
@@ -23,14 +20,6 @@ pub(super) struct Dotlock;
 impl Format for Dotlock {
     fn scheme(&self) -> &'static str {
         "dotlock"
-    }
-
-    fn write(&self, claim: &Claim, _: Marked) -> String {
-        format!("{}\n", claim.party().pid())
-    }
-
-    fn read(&self, content: &[u8]) -> Reading {
-        record::read(content)
     }
 
     fn nobody(&self) -> Nobody {

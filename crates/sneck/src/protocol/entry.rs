@@ -8,6 +8,7 @@
 //! one name must exclude each other. A breaker also locks the claim's own inode, where it has one: a claim of ours is locked as long as its
 //! maker lives (the *live mark*), whatever its number says.
 
+use super::form::{CHANGING, Form, Found, Made, Seen, Spot, see, unchanged};
 use super::{
     Attempt, Busy, Capabilities, Clean, Contender, Endures, Held, Mark, Protocol, Removable,
     Removal, Right, Sighting, Standing, Wake,
@@ -16,12 +17,12 @@ use crate::claim::{Claim, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
 use crate::place::{Place, Registry};
-use crate::sys::file::{Look, Meaning, Tried, meaning, try_flock, unflock};
+use crate::sys::file::{Meaning, Tried, meaning, try_flock, unflock};
 use crate::sys::folder::Directory;
 use crate::sys::{locks, process};
 use crate::timeout::{Deadline, Timeout};
 use crate::wait::{self, Ended};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,101 +30,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-pub(super) use crate::sys::file::{Descriptor, Inode};
-pub(super) use crate::sys::fork::Unshared;
-
-/// How often a claim that changes under our eyes is read again before a pause.
-pub(super) const CHANGING: usize = 64;
 /// How long a release waits for a breaker that works in the same folder.
 const BREAKER_PATIENCE: Duration = Duration::from_millis(200);
-
-/// How the claims of one protocol look.
-pub(super) trait Form: Debug + Clone + Send + Sync + 'static {
-    /// What can be got ready before anybody sees it, and used again in the next try.
-    type Draft: Debug + Default + Send;
-
-    /// The protocol's name.
-    fn scheme(&self) -> &'static str;
-
-    /// What a file system lacks that cannot do it, and what to use instead.
-    fn needs(&self) -> (&'static str, &'static str);
-
-    /// Put our claim at the name, whole, unless something stands there. None: something does.
-    fn publish(
-        &self,
-        spot: &Spot,
-        claim: &Claim,
-        draft: &mut Self::Draft,
-    ) -> io::Result<Option<Made>>;
-
-    /// What stands at the name: facts of one and the same entry.
-    fn see(&self, spot: &Spot) -> io::Result<Seen>;
-
-    /// Whether the claim that we made still stands, untouched.
-    fn stands(&self, spot: &Spot, made: &Made) -> io::Result<bool>;
-
-    /// The inode of a claim that was seen, open to be locked. None: gone, or of a kind that has none.
-    fn open_claim(&self, spot: &Spot) -> io::Result<Option<Descriptor>>;
-
-    /// Remove what stands at the name. The folder is locked and the claim was looked at.
-    fn take_down(&self, spot: &Spot, content: &[u8]) -> io::Result<()>;
-
-    /// How often a claim must be touched so that other programs do not take it for abandoned.
-    fn renewal(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Touch it.
-    fn renew(&self, made: &Made) {
-        let _ = made;
-    }
-}
-
-/// A name in a folder.
-#[derive(Debug)]
-pub(super) struct Spot {
-    pub(super) folder: Directory,
-    pub(super) name: OsString,
-}
-
-/// A claim that we made.
-#[derive(Debug)]
-pub(super) struct Made {
-    pub(super) inode: Inode,
-    pub(super) content: Vec<u8>,
-    /// The live mark: the claim's own inode, open and locked. While it is open, the inode's number cannot come back.
-    pub(super) mark: Option<Unshared<Descriptor>>,
-}
-
-/// What stands at the name.
-#[derive(Debug)]
-pub(super) enum Seen {
-    Nothing,
-    Claim(Found),
-    /// A claim of this protocol that makes no sense (yet).
-    Damaged(String, Found),
-    /// A claim of another protocol.
-    Other(Holder),
-    Foreign(String),
-}
-
-/// A claim that was found.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) look: Look,
-    pub(super) content: Vec<u8>,
-    pub(super) holder: Holder,
-}
-
-impl Found {
-    fn mark(&self) -> Mark {
-        Mark {
-            inode: (self.look.inode.device, self.look.inode.number),
-            changed: self.look.changed,
-            content: self.content.clone(),
-        }
-    }
-}
 
 pub(super) fn register<F: Form>(registry: &mut Registry, form: F) {
     registry.register(form.scheme(), move |place| {
@@ -195,7 +103,7 @@ impl<F: Form> Target<F> {
     }
 
     fn see(&self, spot: &Spot) -> Result<Seen> {
-        self.form.see(spot).map_err(|e| self.failed("look", e))
+        see(&self.form, spot).map_err(|e| self.failed("look", e))
     }
 
     fn foreign(&self, what: &str) -> Error {
@@ -557,22 +465,4 @@ impl<F: Form> Held for Holding<F> {
         self.state = State::Released;
         Endures::Yes
     }
-}
-
-/// Whether nothing else happened to the entry since it was looked at.
-pub(super) fn unchanged(spot: &Spot, look: &Look) -> io::Result<bool> {
-    Ok(spot.folder.look(&spot.name)?.as_ref() == Some(look))
-}
-
-/// It changed each time that it was read.
-pub(super) fn too_fast() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::ResourceBusy,
-        "the claim changes faster than it can be read",
-    )
-}
-
-/// A name as the bytes that a mark keeps.
-pub(super) fn bytes(name: &OsStr) -> Vec<u8> {
-    crate::sys::text::bytes(name).to_vec()
 }

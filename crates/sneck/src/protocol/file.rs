@@ -5,9 +5,7 @@
 //! has no nameless files: a hidden file beside it, `.NAME.sneck-PID-N`, linked or (where there are no links) renamed without replacing; what a crash
 //! leaves of those is swept by the next one who comes this way.
 
-use super::entry::{
-    CHANGING, Descriptor, Form, Found, Made, Seen, Spot, Unshared, bytes, too_fast,
-};
+use super::form::{CHANGING, Descriptor, Form, Found, Made, Seen, Spot, Unshared, bytes, too_fast};
 use super::{record, stranger};
 use crate::claim::{Claim, Mode};
 use crate::holder::{Holder, Marked, Source};
@@ -33,10 +31,15 @@ pub(super) trait Format: Debug + Clone + Send + Sync + 'static {
     fn scheme(&self) -> &'static str;
 
     /// What to write for this claim, now. By whom it is kept locked: nobody, if it cannot be locked here.
-    fn write(&self, claim: &Claim, mark: Marked) -> String;
+    fn write(&self, claim: &Claim, mark: Marked) -> String {
+        let _ = mark;
+        format!("{}\n", claim.party().pid())
+    }
 
     /// What a content means here.
-    fn read(&self, content: &[u8]) -> Reading;
+    fn read(&self, content: &[u8]) -> Reading {
+        record::read(content)
+    }
 
     /// What is made of a claim that names nobody (empty, or the number 0).
     fn nobody(&self) -> Nobody {
@@ -266,36 +269,25 @@ impl<T: Format> Form for File<T> {
         Err(too_fast())
     }
 
-    fn see(&self, spot: &Spot) -> io::Result<Seen> {
-        let Spot { folder, name } = spot;
-        for _ in 0..CHANGING {
-            let Some(look) = folder.look(name)? else {
-                return Ok(Seen::Nothing);
-            };
-            if look.kind != Kind::Regular {
-                return stranger::see(spot, &look);
+    const KIND: Kind = Kind::Regular;
+
+    fn see(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>> {
+        let file = match spot.folder.file(&spot.name) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            // mutt makes its claims unreadable, others hide theirs from other users: somebody holds, and does not say who.
+            Err(error) if meaning(&error) == Meaning::NoPermission => {
+                let nobody = Holder::unknown(Source::Record);
+                return Ok(Some(Seen::Claim(found(*look, Vec::new(), nobody))));
             }
-            let file = match folder.file(name) {
-                Ok(Some(file)) => file,
-                Ok(None) => continue,
-                // mutt makes its claims unreadable, others hide theirs from other users: somebody holds, and does not say who.
-                Err(error) if meaning(&error) == Meaning::NoPermission => {
-                    return Ok(Seen::Claim(found(
-                        look,
-                        Vec::new(),
-                        Holder::unknown(Source::Record),
-                    )));
-                }
-                Err(error) if meaning(&error) == Meaning::WrongKind => continue,
-                Err(error) => return Err(error),
-            };
-            if look_at_descriptor(&file)?.inode != look.inode {
-                continue;
-            }
-            let content = read_start(&file, LONGEST + 1)?;
-            return self.make_sense(look, content);
+            Err(error) if meaning(&error) == Meaning::WrongKind => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if look_at_descriptor(&file)?.inode != look.inode {
+            return Ok(None);
         }
-        Err(too_fast())
+        let content = read_start(&file, LONGEST + 1)?;
+        self.make_sense(*look, content).map(Some)
     }
 
     fn stands(&self, spot: &Spot, made: &Made) -> io::Result<bool> {

@@ -14,11 +14,10 @@
 //!
 //! Also spoken by pylockfile's `MkdirLockFile` (which adds `.lock` to its path), proper-lockfile, shell scripts.
 
-use super::entry::{
+use super::form::{
     CHANGING, Descriptor, Form, Found, Made, Seen, Spot, bytes, too_fast, unchanged,
 };
 use super::record::name_host;
-use super::stranger;
 use crate::claim::{Claim, Mode};
 use crate::holder::{Holder, Source};
 use crate::sys::file::{Kind, Look, Meaning, Tried, look_at_descriptor, meaning, touch, try_flock};
@@ -169,49 +168,39 @@ impl Form for Mkdir {
         Err(too_fast())
     }
 
-    fn see(&self, spot: &Spot) -> io::Result<Seen> {
-        let Spot { folder, name } = spot;
-        for _ in 0..CHANGING {
-            let Some(look) = folder.look(name)? else {
-                return Ok(Seen::Nothing);
-            };
-            if look.kind != Kind::Directory {
-                return stranger::see(spot, &look);
+    const KIND: Kind = Kind::Directory;
+
+    fn see(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>> {
+        let found = |content, holder| {
+            Seen::Claim(Found {
+                look: *look,
+                content,
+                holder,
+            })
+        };
+        let inside = match spot.folder.folder(&spot.name) {
+            Ok(Some(inside)) => inside,
+            Ok(None) => return Ok(None),
+            Err(error) if meaning(&error) == Meaning::NoPermission => {
+                return Ok(Some(found(Vec::new(), Holder::unknown(Source::Record))));
             }
-            let found = |content, holder| {
-                Seen::Claim(Found {
-                    look,
-                    content,
-                    holder,
-                })
-            };
-            let inside = match folder.folder(name) {
-                Ok(Some(inside)) => inside,
-                Ok(None) => continue,
-                Err(error) if meaning(&error) == Meaning::NoPermission => {
-                    return Ok(found(Vec::new(), Holder::unknown(Source::Record)));
+            Err(error) if meaning(&error) == Meaning::WrongKind => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let names = inside.names(2)?;
+        let seen = match names.as_slice() {
+            [] => found(Vec::new(), Holder::unknown(Source::Record)),
+            [inner] => match (inside.look(inner)?, read_inner(inner)) {
+                // Released between the two looks.
+                (None, _) => return Ok(None),
+                (Some(file), Some(holder)) if file.kind == Kind::Regular && file.size == 0 => {
+                    found(bytes(inner), holder)
                 }
-                Err(error) if meaning(&error) == Meaning::WrongKind => continue,
-                Err(error) => return Err(error),
-            };
-            let names = inside.names(2)?;
-            let seen = match names.as_slice() {
-                [] => found(Vec::new(), Holder::unknown(Source::Record)),
-                [inner] => match (inside.look(inner)?, read_inner(inner)) {
-                    // Released between the two looks.
-                    (None, _) => continue,
-                    (Some(file), Some(holder)) if file.kind == Kind::Regular && file.size == 0 => {
-                        found(bytes(inner), holder)
-                    }
-                    _ => Seen::Foreign("a directory with other things in it".into()),
-                },
                 _ => Seen::Foreign("a directory with other things in it".into()),
-            };
-            if unchanged(spot, &look)? {
-                return Ok(seen);
-            }
-        }
-        Err(too_fast())
+            },
+            _ => Seen::Foreign("a directory with other things in it".into()),
+        };
+        Ok(unchanged(spot, look)?.then_some(seen))
     }
 
     fn stands(&self, spot: &Spot, made: &Made) -> io::Result<bool> {

@@ -16,6 +16,7 @@ mod entry;
 mod fcntl;
 mod file;
 pub(crate) mod flock;
+mod form;
 mod kernel;
 mod labm8;
 pub(crate) mod memory;

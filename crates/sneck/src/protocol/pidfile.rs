@@ -10,9 +10,6 @@
 //! start, and breaks what has a dead number), daemons, `start-stop-daemon`.
 
 use super::file::Format;
-use super::record::{self, Reading};
-use crate::claim::Claim;
-use crate::holder::Marked;
 
 #[derive(Debug, Clone)]
 pub(super) struct Pidfile;
@@ -20,13 +17,5 @@ pub(super) struct Pidfile;
 impl Format for Pidfile {
     fn scheme(&self) -> &'static str {
         "pidfile"
-    }
-
-    fn write(&self, claim: &Claim, _: Marked) -> String {
-        format!("{}\n", claim.party().pid())
-    }
-
-    fn read(&self, content: &[u8]) -> Reading {
-        record::read(content)
     }
 }

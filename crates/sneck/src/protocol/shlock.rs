@@ -10,9 +10,6 @@
 //! Also spoken by shlock(1) of INN 1 and 2, PEAK's `SHLockFile`, UUCP programs.
 
 use super::file::Format;
-use super::record::{self, Reading};
-use crate::claim::Claim;
-use crate::holder::Marked;
 
 #[derive(Debug, Clone)]
 pub(super) struct Shlock;
@@ -20,13 +17,5 @@ pub(super) struct Shlock;
 impl Format for Shlock {
     fn scheme(&self) -> &'static str {
         "shlock"
-    }
-
-    fn write(&self, claim: &Claim, _: Marked) -> String {
-        format!("{}\n", claim.party().pid())
-    }
-
-    fn read(&self, content: &[u8]) -> Reading {
-        record::read(content)
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Not for: what is no claim of any protocol, which is foreign and refused.
 
-use super::entry::{Form, Seen, Spot};
+use super::form::{self, Seen, Spot};
 use super::record::{self, Reading};
 use super::{file, labm8, mkdir, symlink};
 use crate::holder::Holder;
@@ -24,7 +24,7 @@ const REMOVAL: Duration = Duration::from_millis(2);
 /// What stands at the name, for a protocol whose own claims are of another kind.
 pub(super) fn see(spot: &Spot, look: &Look) -> io::Result<Seen> {
     match look.kind {
-        Kind::Symlink => Ok(rename("symlink", symlink::Symlink.see(spot)?, look)),
+        Kind::Symlink => Ok(rename("symlink", form::see(&symlink::Symlink, spot)?, look)),
         Kind::Directory => see_folder(spot, look),
         Kind::Regular => see_file(spot),
         _ => Ok(foreign(look)),
@@ -34,7 +34,7 @@ pub(super) fn see(spot: &Spot, look: &Look) -> io::Result<Seen> {
 /// A holder removes the file inside first and then the directory: an empty one is looked at again a moment later before it is taken for just a directory.
 fn see_folder(spot: &Spot, look: &Look) -> io::Result<Seen> {
     for _ in 0..REMOVALS {
-        match mkdir::Mkdir.see(spot)? {
+        match form::see(&mkdir::Mkdir, spot)? {
             Seen::Claim(found) if found.content.is_empty() && !found.look.is_ours => {
                 wait::pause(REMOVAL);
             }

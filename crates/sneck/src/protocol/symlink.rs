@@ -10,14 +10,11 @@
 //! Also spoken by Twisted's `FilesystemLock` and `DeferredFilesystemLock`. Twisted breaks stale links in a race of its own: beside it, a claim can still
 //! be lost, and `standing()` tells.
 
-use super::entry::{
-    CHANGING, Descriptor, Form, Found, Made, Seen, Spot, bytes, too_fast, unchanged,
-};
+use super::form::{Descriptor, Form, Found, Made, Seen, Spot, bytes, unchanged};
 use super::record::{Number, number};
-use super::stranger;
 use crate::claim::Claim;
 use crate::holder::{Holder, Source};
-use crate::sys::file::{Kind, Meaning, meaning};
+use crate::sys::file::{Kind, Look, Meaning, meaning};
 use crate::text;
 use std::ffi::OsString;
 use std::io;
@@ -55,41 +52,33 @@ impl Form for Symlink {
         }))
     }
 
-    fn see(&self, spot: &Spot) -> io::Result<Seen> {
-        let Spot { folder, name } = spot;
-        for _ in 0..CHANGING {
-            let Some(look) = folder.look(name)? else {
-                return Ok(Seen::Nothing);
-            };
-            if look.kind != Kind::Symlink {
-                return stranger::see(spot, &look);
-            }
-            let target = match folder.link_target(name) {
-                Ok(Some(target)) => target,
-                // Gone, or replaced by something else than a link, between the two looks.
-                Ok(None) => continue,
-                Err(error) if meaning(&error) == Meaning::Unsupported => continue,
-                Err(error) => return Err(error),
-            };
-            if !unchanged(spot, &look)? {
-                continue;
-            }
-            let shown = text::clean(&target.to_string_lossy());
-            let found = |holder| Found {
-                look,
-                content: bytes(&target),
-                holder,
-            };
-            return Ok(match target.to_str().map_or(Number::No, number) {
-                Number::Pid(pid) => Seen::Claim(found(Holder::process(Source::Record, pid))),
-                Number::Zero | Number::Impossible => Seen::Damaged(
-                    format!("the link's target `{shown}` is no process number"),
-                    found(Holder::unknown(Source::Record)),
-                ),
-                Number::No => Seen::Foreign(format!("a symbolic link to `{shown}`")),
-            });
+    const KIND: Kind = Kind::Symlink;
+
+    fn see(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>> {
+        let target = match spot.folder.link_target(&spot.name) {
+            Ok(Some(target)) => target,
+            // Gone, or replaced by something else than a link, between the two looks.
+            Ok(None) => return Ok(None),
+            Err(error) if meaning(&error) == Meaning::Unsupported => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !unchanged(spot, look)? {
+            return Ok(None);
         }
-        Err(too_fast())
+        let shown = text::clean(&target.to_string_lossy());
+        let found = |holder| Found {
+            look: *look,
+            content: bytes(&target),
+            holder,
+        };
+        Ok(Some(match target.to_str().map_or(Number::No, number) {
+            Number::Pid(pid) => Seen::Claim(found(Holder::process(Source::Record, pid))),
+            Number::Zero | Number::Impossible => Seen::Damaged(
+                format!("the link's target `{shown}` is no process number"),
+                found(Holder::unknown(Source::Record)),
+            ),
+            Number::No => Seen::Foreign(format!("a symbolic link to `{shown}`")),
+        }))
     }
 
     fn stands(&self, spot: &Spot, made: &Made) -> io::Result<bool> {
