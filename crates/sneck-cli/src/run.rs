@@ -3,7 +3,7 @@
 //! 1. Fork the command and hold it at a socket: if sneck ends, however, before letting it go, it leaves without having run.
 //! 2. Acquire, in the command's name: file claims bear its pid, so they are stale when *it* ends.
 //! 3. Let it go, with the descriptors that hold the lock: from here on sneck may be killed without freeing it.
-//! 4. Wait, passing signals on. 5. Close our copy, without unlocking: background processes of the command still hold theirs.
+//! 4. Wait, passing signals on. 5. Release claims that name the command, before it is reaped. Close our copy of what it inherited, without unlocking: background processes of the command still hold theirs.
 
 use crate::exit::Exit;
 use crate::plan::{Inherit, Run};
@@ -35,18 +35,23 @@ pub(crate) fn run(plan: &Run, registry: &Registry) -> Exit {
             Inherit::No => &holding[..0],
         })
     });
-    let end = match started {
-        Err(error) => failed("cannot start the command", &error),
-        Ok(LetGo::Started | LetGo::Died) => match relay.relay_until_end(&command) {
-            Ok(ended) => Exit::from(ended),
-            Err(error) => failed("cannot wait for the command", &error),
-        },
-        Ok(LetGo::NotFound(code)) => not_started(plan, code, Exit::NotFound),
-        Ok(LetGo::CannotExecute(code)) => not_started(plan, code, Exit::CannotExecute),
+    let ran = match started {
+        Err(error) => Err(failed("cannot start the command", &error)),
+        Ok(LetGo::Started | LetGo::Died) => relay
+            .relay_until_end(&command)
+            .map_err(|error| failed("cannot wait for the command", &error)),
+        Ok(LetGo::NotFound(code)) => Err(not_started(plan, code, Exit::NotFound)),
+        Ok(LetGo::CannotExecute(code)) => Err(not_started(plan, code, Exit::CannotExecute)),
     };
     let given_up = match plan.inherit {
         Inherit::Yes => guard.ensure_held().and_then(|()| guard.bequeath()),
         Inherit::No => guard.release(),
+    };
+    // Reaped only now: a claim in the name of a process that is no more is anybody's to break, and then it would look as if it had been lost.
+    let end = match ran.map(|()| command.wait()) {
+        Ok(Ok(ended)) => Exit::from(ended),
+        Ok(Err(error)) => failed("cannot wait for the command", &error),
+        Err(exit) => exit,
     };
     match given_up {
         Ok(()) => end,

@@ -35,7 +35,7 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::exfiltrator::origin::Origin;
 use signal_hook::low_level::siginfo::Cause;
 
-use crate::sys::{self, Ended, HeldCommand};
+use crate::sys::{self, HeldCommand};
 
 /// What is passed on, beside the real-time signals.
 const PASSED_ON: [i32; 14] = [
@@ -75,7 +75,7 @@ impl Relay {
     }
 
     /// Passes signals on until the command has ended, and says how it did.
-    pub(crate) fn relay_until_end(&mut self, command: &HeldCommand) -> io::Result<Ended> {
+    pub(crate) fn relay_until_end(&mut self, command: &HeldCommand) -> io::Result<()> {
         let real_time: Vec<i32> = sys::real_time_signals().collect();
         for &signal in &real_time {
             self.signals.add_signal(signal)?;
@@ -83,8 +83,8 @@ impl Relay {
         sys::unblock(&real_time)?;
         loop {
             // Looked at first, and after each batch: SIGCHLDs merge, and one may have come before we collected them.
-            if let Some(ended) = command.try_wait()? {
-                return Ok(ended);
+            if command.has_ended()? {
+                return Ok(());
             }
             let batch: Vec<Origin> = self.signals.wait().collect();
             self.handle(&batch, command)?;
@@ -191,7 +191,8 @@ mod tests {
             assert!(sent.success());
         }
         assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
-        let ended = relay.relay_until_end(&command).unwrap();
+        relay.relay_until_end(&command).unwrap();
+        let ended = command.wait().unwrap();
         std::process::exit(i32::from(Exit::from(ended).code()));
     }
 

@@ -109,9 +109,9 @@ fn holders(lock: &Lock) -> String {
 /// What is worth a line of its own.
 fn news(event: &Event<'_>, verbosity: Verbosity) -> Option<String> {
     match event {
-        // Its holder was just releasing it, or another one breaks it.
+        // Its holder is just releasing it, or another one breaks it. If that does not end, the refusal says so.
         Event::Breaking {
-            removal: Removal::Changed,
+            removal: Removal::Changed | Removal::BreakerBusy,
             ..
         } if verbosity != Verbosity::Verbose => None,
         Event::Breaking {

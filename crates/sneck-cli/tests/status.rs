@@ -113,7 +113,10 @@ fn a_record_that_another_start_of_the_process_wrote_is_stale() {
     assert_eq!(state_and_verdict(&seen), ("stale", Some("gone")));
     let (code, said) = place.said(&["break", "labm8:l"]);
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("the process that made the claim is no more"), "{said}");
+    assert!(
+        said.contains("the process that made the claim is no more"),
+        "{said}"
+    );
 }
 
 #[test]

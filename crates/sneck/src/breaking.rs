@@ -5,9 +5,14 @@
 use crate::error::Result;
 use crate::holder::{Holder, Source};
 use crate::observer::{Event, Observer};
-use crate::protocol::{Mark, Protocol, Removal, Right, Sighting};
-use crate::stale::{self, Judge, Stale, Verdict};
+use crate::protocol::{LiveMark, Mark, Protocol, Removal, Right, Sighting};
+use crate::stale::{self, Grounds, Judge, Stale, Verdict};
+use crate::wait;
 use std::time::{Duration, SystemTime};
+
+/// How often, and how long between two looks, a claim is looked at whose process has ended and is not reaped.
+const RELEASES: usize = 50;
+const RELEASE: Duration = Duration::from_millis(2);
 
 /// What came of looking at a claim in order to remove it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +98,11 @@ impl Candidate {
             (_, Verdict::Gone(_) | Verdict::Younger { .. }) => Right::Stale,
             _ => Right::Force,
         };
-        let removal = protocol.remove(&self.mark, right)?;
+        let removal = if right == Right::Stale && self.is_being_released(protocol) {
+            Removal::Changed
+        } else {
+            protocol.remove(&self.mark, right)?
+        };
         if let Some(observer) = observer {
             observer.notice(&Event::Breaking {
                 place: protocol.place(),
@@ -104,5 +113,25 @@ impl Candidate {
             });
         }
         Ok(removal)
+    }
+
+    /// Whether what stands there goes by itself: 1. A command ends whose number a claim bears; its parent is about to release the claim, and to reap it. 2. We
+    /// see that it has ended, and break the claim. 3. The parent finds its claim gone, and says that the lock was lost. A live mark would have told; where
+    /// there is none, a process that is not reaped yet gets a moment.
+    fn is_being_released(&self, protocol: &dyn Protocol) -> bool {
+        let unreaped = self.verdict == Verdict::Gone(Grounds::Ended);
+        if !unreaped || protocol.capabilities().mark == LiveMark::Yes {
+            return false;
+        }
+        for _ in 0..RELEASES {
+            wait::pause(RELEASE);
+            match protocol.inspect() {
+                Ok(Sighting::Held {
+                    mark: Some(mark), ..
+                }) if mark == self.mark => {}
+                _ => return true,
+            }
+        }
+        false
     }
 }

@@ -37,7 +37,7 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg,
     send, sendmsg, socketpair,
 };
-use rustix::process::{Pid, WaitOptions, getpid, waitpid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, waitid, waitpid};
 
 use super::{Ended, LetGo};
 
@@ -372,9 +372,13 @@ impl HeldCommand {
         }
     }
 
-    /// How the command ended, if it has.
-    pub(crate) fn try_wait(&self) -> io::Result<Option<Ended>> {
-        self.reap(WaitOptions::NOHANG)
+    /// Whether the command has ended. It is left to be reaped, so that its number is nobody else's and nobody takes it for long gone.
+    pub(crate) fn has_ended(&self) -> io::Result<bool> {
+        if self.ended.get().is_some() {
+            return Ok(true);
+        }
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(retry_on_intr(|| waitid(WaitId::Pid(self.pid), look))?.is_some())
     }
 
     fn reap(&self, options: WaitOptions) -> io::Result<Option<Ended>> {
@@ -666,14 +670,15 @@ mod tests {
         let mut command = touching(&mark);
         std::thread::sleep(SOME_TIME);
         assert!(lives(command.pid()));
-        assert_eq!(command.try_wait().unwrap(), None);
+        assert!(!command.has_ended().unwrap());
         let same_program = fs::read_link(format!("/proc/{}/exe", command.pid())).unwrap();
         assert_eq!(same_program, std::env::current_exe().unwrap());
         assert!(!mark.exists());
         let pid = command.pid();
         assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
-        assert_eq!(command.try_wait().unwrap(), Some(Ended::Code(0)));
+        assert!(command.has_ended().unwrap());
+        assert_eq!(command.wait().unwrap(), Ended::Code(0));
         assert_eq!(command.pid(), pid);
         assert!(mark.exists());
         // Reaped: the number may be anybody's by now.

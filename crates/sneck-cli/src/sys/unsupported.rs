@@ -44,7 +44,7 @@ impl HeldCommand {
         match *self {}
     }
 
-    pub(crate) fn try_wait(&self) -> io::Result<Option<Ended>> {
+    pub(crate) fn has_ended(&self) -> io::Result<bool> {
         match *self {}
     }
 

@@ -215,6 +215,7 @@ impl<F: Form> Protocol for Entry<F> {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             removal: Removable::Yes,
+            mark: F::MARK,
             ..Capabilities::LEAST
         }
     }

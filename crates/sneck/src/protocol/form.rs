@@ -2,8 +2,8 @@
 //!
 //! Not for: what is done with them (`entry.rs`), or what they mean (`stale.rs`).
 
-use super::Mark;
 use super::stranger;
+use super::{LiveMark, Mark};
 use crate::claim::Claim;
 use crate::holder::Holder;
 use crate::sys::file::{Kind, Look};
@@ -37,6 +37,9 @@ pub(super) trait Form: Debug + Clone + Send + Sync + 'static {
         claim: &Claim,
         draft: &mut Self::Draft,
     ) -> io::Result<Option<Made>>;
+
+    /// Whether a claim can be locked itself.
+    const MARK: LiveMark = LiveMark::Yes;
 
     /// What kind of entry a claim is.
     const KIND: Kind;

@@ -328,6 +328,8 @@ pub struct Capabilities {
     pub crash: Crash,
     /// Whether a claim can be removed from outside.
     pub removal: Removable,
+    /// Whether a claim of ours shows that its maker lives.
+    pub mark: LiveMark,
     /// What its fencing tokens are worth.
     pub tokens: Tokens,
 }
@@ -340,6 +342,7 @@ impl Capabilities {
         reach: Reach::Machine,
         crash: Crash::Stale,
         removal: Removable::No,
+        mark: LiveMark::No,
         tokens: Tokens::None,
     };
 }
@@ -400,6 +403,15 @@ pub enum Removable {
     /// It cannot.
     No,
     /// It can, exactly as seen.
+    Yes,
+}
+
+/// Whether a claim of ours shows, beside its number, that its maker lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveMark {
+    /// It does not.
+    No,
+    /// Its maker keeps the claim itself locked.
     Yes,
 }
 

@@ -10,6 +10,7 @@
 //! Also spoken by Twisted's `FilesystemLock` and `DeferredFilesystemLock`. Twisted breaks stale links in a race of its own: beside it, a claim can still
 //! be lost, and `standing()` tells.
 
+use super::LiveMark;
 use super::form::{Descriptor, Form, Found, Made, Seen, Spot, bytes, unchanged};
 use super::record::{Number, number};
 use crate::claim::Claim;
@@ -51,6 +52,8 @@ impl Form for Symlink {
             mark: None,
         }))
     }
+
+    const MARK: LiveMark = LiveMark::No;
 
     const KIND: Kind = Kind::Symlink;
 
