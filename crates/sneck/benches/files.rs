@@ -237,8 +237,9 @@ fn killed(protocol: &str, path: &Path) -> f64 {
         sleep(Duration::from_millis(5));
         let begin = now();
         holder.kill().expect("it lives");
-        let end = waiter.join().expect("it ends");
+        // At once, as shells and service managers do.
         holder.wait().expect("reaped");
+        let end = waiter.join().expect("it ends");
         figures.push(end.saturating_sub(begin) as f64 / 1e3);
     }
     median(figures)

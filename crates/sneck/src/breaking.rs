@@ -7,6 +7,7 @@ use crate::holder::{Holder, Source};
 use crate::observer::{Event, Observer};
 use crate::protocol::{LiveMark, Mark, Protocol, Removal, Right, Sighting};
 use crate::stale::{self, Grounds, Judge, Stale, Verdict};
+use crate::sys::{Presence, process};
 use crate::wait;
 use std::time::{Duration, SystemTime};
 
@@ -125,6 +126,10 @@ impl Candidate {
         }
         for _ in 0..RELEASES {
             wait::pause(RELEASE);
+            let reaped = |pid| process::presence(pid) != Presence::Ended;
+            if self.holder.pid.is_none_or(reaped) {
+                return false;
+            }
             match protocol.inspect() {
                 Ok(Sighting::Held {
                     mark: Some(mark), ..

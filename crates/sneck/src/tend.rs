@@ -14,6 +14,9 @@ use std::time::Duration;
 /// How long the thread sleeps at most.
 const LONGEST: Duration = Duration::from_secs(3600);
 
+/// How many that have ended are kept before they are let go.
+const PRUNE: usize = 64;
+
 /// A forked child has none of the parent's holdings, nor its thread.
 static TENDER: PerProcess<Tender> = PerProcess::new();
 
@@ -27,6 +30,8 @@ struct Tender {
 #[derive(Debug, Default)]
 struct Work {
     tended: Vec<Tended>,
+    /// At so many, those that have ended are let go: until then they keep their memory.
+    prune_at: usize,
     runs: bool,
 }
 
@@ -50,8 +55,9 @@ pub(crate) fn tend(holding: &Arc<Holding>, first: Duration) {
     let tender = tender();
     let due = after(first);
     let mut work = tender.work();
-    if work.tended.len() == work.tended.capacity() {
+    if work.tended.len() >= work.prune_at {
         work.tended.retain(|t| t.holding.strong_count() > 0);
+        work.prune_at = PRUNE.max(2 * work.tended.len());
     }
     // Locks that come and go do not wake the thread each time: it wakes for the oldest anyway.
     let earliest = work.tended.iter().all(|t| due < t.due);
