@@ -99,11 +99,29 @@ impl Candidate {
             (_, Verdict::Gone(_) | Verdict::Younger { .. }) => Right::Stale,
             _ => Right::Force,
         };
-        let removal = if right == Right::Stale && self.is_being_released(protocol) {
-            Removal::Changed
-        } else {
-            protocol.remove(&self.mark, right)?
-        };
+        if right == Right::Stale && self.is_being_released(protocol) {
+            return Ok(self.told(protocol, Removal::Changed, observer));
+        }
+        self.remove_by(right, protocol, observer)
+    }
+
+    /// Remove it by this right, and tell.
+    pub(crate) fn remove_by(
+        &self,
+        right: Right,
+        protocol: &dyn Protocol,
+        observer: Option<&dyn Observer>,
+    ) -> Result<Removal> {
+        let removal = protocol.remove(&self.mark, right)?;
+        Ok(self.told(protocol, removal, observer))
+    }
+
+    fn told(
+        &self,
+        protocol: &dyn Protocol,
+        removal: Removal,
+        observer: Option<&dyn Observer>,
+    ) -> Removal {
         if let Some(observer) = observer {
             observer.notice(&Event::Breaking {
                 place: protocol.place(),
@@ -113,7 +131,7 @@ impl Candidate {
                 removal,
             });
         }
-        Ok(removal)
+        removal
     }
 
     /// Whether what stands there goes by itself: 1. A command ends whose number a claim bears; its parent is about to release the claim, and to reap it. 2. We

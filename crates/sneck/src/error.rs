@@ -100,6 +100,14 @@ impl Error {
         }
     }
 
+    /// What stands at the place is no lock of its protocol, and was left alone.
+    pub(crate) fn foreign(doing: &'static str, what: &str, place: &Place) -> Error {
+        let what = format!("this is {what}, not a lock of protocol {}", place.scheme());
+        Error::new(ErrorKind::Foreign, doing, what)
+            .at(place)
+            .advise("nothing was changed; name another file")
+    }
+
     /// Name the lock, unless it is named already.
     #[must_use]
     pub fn at(mut self, place: &Place) -> Error {

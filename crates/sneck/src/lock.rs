@@ -9,9 +9,7 @@ use crate::guard::Guard;
 use crate::observer::Observer;
 use crate::place::{DEFAULT_SCHEME, Place, Registry};
 use crate::protocol::memory::Memory;
-use crate::protocol::{
-    Capabilities, Mark, Protocol, Record, Removable, Removal, Right, Sighting, flock,
-};
+use crate::protocol::{Capabilities, Protocol, Record, Removable, Removal, Right, Sighting, flock};
 use crate::queue;
 use crate::stale::{self, Judge, Stale};
 use crate::timeout::{Deadline, Moment, Timeout};
@@ -327,18 +325,13 @@ impl Lock {
                 .held_by(seen.holders().to_vec())
                 .advise("nothing was removed"))
         };
-        let Sighting::Held {
-            holders,
-            mark: Some(mark),
-        } = &seen
-        else {
+        let claim = breaking::candidate(&*self.protocol, &seen, self.judge());
+        let is_its =
+            |c: &breaking::Candidate| c.holder.pid == Some(party.pid()) && c.holder.host.is_none();
+        let Some(claim) = claim.filter(is_its) else {
             return lost(&seen);
         };
-        if !matches!(holders.as_slice(), [holder] if holder.pid == Some(party.pid()) && holder.host.is_none())
-        {
-            return lost(&seen);
-        }
-        match self.remove(mark)? {
+        match self.remove(&claim)? {
             Removal::Removed => Ok(()),
             Removal::Changed => lost(&seen),
             Removal::NotAllowed => Err(Error::new(
@@ -349,16 +342,17 @@ impl Lock {
             .at(self.place())),
             removal => Err(Error::new(ErrorKind::Busy, "release", removal.to_string())
                 .at(self.place())
-                .held_by(holders.clone())
+                .held_by(seen.holders().to_vec())
                 .advise("the program that took it releases it")),
         }
     }
 
     /// A breaker at work is done in an instant.
-    fn remove(&self, mark: &Mark) -> Result<Removal> {
+    fn remove(&self, claim: &breaking::Candidate) -> Result<Removal> {
         let mut backoff = Backoff::polling();
+        let observer = self.settings.observer.as_deref();
         for _ in 0..BREAKERS {
-            match self.protocol.remove(mark, Right::Stale)? {
+            match claim.remove_by(Right::Stale, &*self.protocol, observer)? {
                 Removal::BreakerBusy => wait::pause(backoff.step()),
                 removal => return Ok(removal),
             };
@@ -370,13 +364,7 @@ impl Lock {
     fn removable(&self) -> Result<Sighting> {
         let seen = self.holder()?;
         if let Sighting::Foreign { what } = &seen {
-            let what = format!(
-                "this is {what}, not a lock of protocol {}",
-                self.place().scheme()
-            );
-            return Err(Error::new(ErrorKind::Foreign, "look", what)
-                .at(self.place())
-                .advise("nothing was changed; name another file"));
+            return Err(Error::foreign("look", what, self.place()));
         }
         if self.capabilities().removal == Removable::No && seen != Sighting::Free {
             let scheme = self.place().scheme();

@@ -106,16 +106,6 @@ impl<F: Form> Target<F> {
         see(&self.form, spot).map_err(|e| self.failed("look", e))
     }
 
-    fn foreign(&self, what: &str) -> Error {
-        let what = format!(
-            "this is {what}, not a lock of protocol {}",
-            self.form.scheme()
-        );
-        Error::new(ErrorKind::Foreign, "look", what)
-            .at(&self.place)
-            .advise("nothing was changed; name another file")
-    }
-
     fn lost(&self) -> Error {
         let what = "the lock was taken away while it was held; nothing was removed";
         Error::new(ErrorKind::Lost, "release", what)
@@ -322,7 +312,9 @@ impl<F: Form> Contender for Seat<F> {
                     let mut wakes = wakes();
                     match &seen {
                         Seen::Nothing => continue,
-                        Seen::Foreign(what) => return Err(target.foreign(what)),
+                        Seen::Foreign(what) => {
+                            return Err(Error::foreign("look", what, &target.place));
+                        }
                         Seen::Claim(Found { holder, .. }) | Seen::Other(holder) => {
                             let pid = holder.pid.filter(|_| holder.host.is_none());
                             wakes.extend(pid.map(Wake::Exit));

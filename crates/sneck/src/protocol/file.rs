@@ -229,6 +229,8 @@ fn sweep(spot: &Spot) {
 }
 
 impl<T: Format> Form for File<T> {
+    const KIND: Kind = Kind::Regular;
+
     type Draft = Draft;
 
     fn scheme(&self) -> &'static str {
@@ -268,8 +270,6 @@ impl<T: Format> Form for File<T> {
         }
         Err(too_fast())
     }
-
-    const KIND: Kind = Kind::Regular;
 
     fn see(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>> {
         let file = match spot.folder.file(&spot.name) {

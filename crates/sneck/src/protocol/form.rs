@@ -21,6 +21,12 @@ pub(super) const CHANGING: usize = 64;
 
 /// How the claims of one protocol look.
 pub(super) trait Form: Debug + Clone + Send + Sync + 'static {
+    /// What kind of entry a claim is.
+    const KIND: Kind;
+
+    /// Whether a claim can be locked itself.
+    const MARK: LiveMark = LiveMark::Yes;
+
     /// What can be got ready before anybody sees it, and used again in the next try.
     type Draft: Debug + Default + Send;
 
@@ -37,12 +43,6 @@ pub(super) trait Form: Debug + Clone + Send + Sync + 'static {
         claim: &Claim,
         draft: &mut Self::Draft,
     ) -> io::Result<Option<Made>>;
-
-    /// Whether a claim can be locked itself.
-    const MARK: LiveMark = LiveMark::Yes;
-
-    /// What kind of entry a claim is.
-    const KIND: Kind;
 
     /// What stands at the name, which is of that kind and was looked at just now: facts of one and the same entry. None: it has changed since.
     fn see(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>>;

@@ -165,13 +165,7 @@ impl<F: Family> Target<F> {
     }
 
     pub(crate) fn foreign(&self, what: &str) -> Error {
-        Error::new(
-            ErrorKind::Foreign,
-            "open",
-            format!("this is {what}, not a lock file of protocol {}", F::NAME),
-        )
-        .at(&self.place)
-        .advise("nothing was changed; name another file")
+        Error::foreign("open", what, &self.place)
     }
 
     fn not_opened(&self, mode: Mode, error: io::Error) -> Error {

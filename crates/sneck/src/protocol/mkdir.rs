@@ -121,9 +121,7 @@ impl Mkdir {
             mark: Some(inside.into_descriptor()),
         }))
     }
-}
 
-impl Mkdir {
     /// Lock the directory and see that it is empty. None: somebody else has it.
     fn take_over(&self, inside: &Directory, ours: bool) -> io::Result<Option<Look>> {
         let look = look_at_descriptor(inside.descriptor())?;
@@ -144,6 +142,8 @@ impl Mkdir {
 }
 
 impl Form for Mkdir {
+    const KIND: Kind = Kind::Directory;
+
     type Draft = ();
 
     fn scheme(&self) -> &'static str {
@@ -152,7 +152,7 @@ impl Form for Mkdir {
 
     fn needs(&self) -> (&'static str, &'static str) {
         (
-            "this file system cannot do it",
+            "this file system cannot make directories",
             "another protocol may work here, `pidfile:` for instance, if every party uses it",
         )
     }
@@ -167,8 +167,6 @@ impl Form for Mkdir {
         }
         Err(too_fast())
     }
-
-    const KIND: Kind = Kind::Directory;
 
     fn see(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>> {
         let found = |content, holder| {

@@ -24,6 +24,10 @@ use std::io;
 pub(super) struct Symlink;
 
 impl Form for Symlink {
+    const KIND: Kind = Kind::Symlink;
+
+    const MARK: LiveMark = LiveMark::No;
+
     type Draft = ();
 
     fn scheme(&self) -> &'static str {
@@ -52,10 +56,6 @@ impl Form for Symlink {
             mark: None,
         }))
     }
-
-    const MARK: LiveMark = LiveMark::No;
-
-    const KIND: Kind = Kind::Symlink;
 
     fn see(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>> {
         let target = match spot.folder.link_target(&spot.name) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Writes down every removal.
 #[derive(Debug, Default, Clone)]
-struct Log(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Observer for Log {
     fn notice(&self, event: &Event<'_>) {
@@ -38,7 +38,7 @@ impl Observer for Log {
 }
 
 impl Log {
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().expect("no panic").clone()
     }
 }
@@ -48,7 +48,7 @@ fn number(path: &Path) -> u64 {
     look.ino()
 }
 
-fn watched(setup: &Setup, policy: Stale) -> (sneck::Lock, Log) {
+pub(crate) fn watched(setup: &Setup, policy: Stale) -> (sneck::Lock, Log) {
     let log = Log::default();
     let lock = setup.lock_with(|b| b.stale(policy).observer(log.clone()));
     (lock, log)

@@ -7,6 +7,7 @@
 //! | `namespaces.rs` | numbers that mean another process elsewhere |
 //! | `marks.rs` | claims that somebody keeps locked, whatever their number says |
 //! | `force.rs` | breaking and forcing on request, and what the robbed holder learns |
+//! | `left.rs` | claims left behind in a party's name |
 //! | `race.rs` | many breakers of one claim |
 //!
 //! Every test runs for every protocol whose claims name a process; the claims are planted as the other programs that speak the protocol write them. Not for:
@@ -19,12 +20,13 @@
 
 mod force;
 mod holders;
+mod left;
 mod marks;
 mod namespaces;
 mod race;
 mod times;
 
-use sneck::{Clean, Registry, Stale, Waiting};
+use sneck::{Clean, Registry, Stale, Verdict, Waiting};
 use sneck_testkit::planted::{claim_of, state};
 use sneck_testkit::{Setup, sys};
 use std::fmt::Display;
@@ -56,6 +58,14 @@ fn dead() -> u32 {
     let mut process = Command::new("true").spawn().expect("`true` is there");
     process.wait().expect("one's own child");
     process.id()
+}
+
+/// What is known of the holder of the claim that stands there.
+#[track_caller]
+fn verdict(setup: &Setup) -> Verdict {
+    let lock = setup.lock();
+    let seen = lock.holder().expect("one can look");
+    lock.verdict(&seen).expect("a claim is judged")
 }
 
 /// The claim is broken, by the usual policy.

@@ -2,10 +2,10 @@
 //!
 //! Not for `symlink`: a link has no inode that could be locked.
 
-use crate::{claimed, dead, is_left_alone, setup};
+use crate::{claimed, dead, is_left_alone, setup, verdict};
 use sneck::{Stale, Verdict};
 use sneck_testkit::planted::{protocols_with_numbers, state};
-use sneck_testkit::{Setup, block, must_block};
+use sneck_testkit::{block, must_block};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
@@ -23,13 +23,6 @@ fn mark(path: &Path) -> File {
     let file = File::open(path).expect("it can be read");
     flock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody has locked it");
     file
-}
-
-#[track_caller]
-fn verdict(setup: &Setup) -> Verdict {
-    let lock = setup.lock();
-    let seen = lock.holder().expect("one can look");
-    lock.verdict(&seen).expect("a claim is judged")
 }
 
 #[test]

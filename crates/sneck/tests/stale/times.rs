@@ -3,9 +3,8 @@
 //! A claim's own time is the later of what it says and of its status change, which no program can set back. Not for: numbers that are given away anew,
 //! which takes a pid namespace (`namespaces.rs`). The machine's clock is never stepped: what a step leaves behind is planted instead.
 
-use crate::{claimed, dead, is_broken, is_left_alone, setup};
+use crate::{claimed, dead, is_broken, is_left_alone, setup, verdict};
 use sneck::{Stale, Verdict};
-use sneck_testkit::Setup;
 use sneck_testkit::planted::protocols_with_numbers;
 use std::fs;
 use std::path::Path;
@@ -18,13 +17,6 @@ fn touch(path: &Path, when: &str) {
     let mut touch = Command::new("touch");
     let done = touch.args(["-h", "-d", when]).arg(path).status();
     assert!(done.expect("`touch` is there").success());
-}
-
-#[track_caller]
-fn verdict(setup: &Setup) -> Verdict {
-    let lock = setup.lock();
-    let seen = lock.holder().expect("one can look");
-    lock.verdict(&seen).expect("a claim is judged")
 }
 
 #[test]
