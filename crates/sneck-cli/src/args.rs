@@ -196,12 +196,8 @@ pub(crate) struct AcquireArgs {
     /// The process that is to hold it; `$$` in a shell script
     #[arg(long, value_name = "PID", value_parser = pid())]
     pub(crate) pid: u32,
-    /// The protocol by which LOCK is locked; LOCK is then taken as it stands
-    #[arg(long, value_name = "P")]
-    pub(crate) protocol: Option<String>,
-    /// The place to lock
-    #[arg(value_name = "LOCK")]
-    pub(crate) lock: OsString,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -209,10 +205,17 @@ pub(crate) struct ReleaseArgs {
     /// The process that holds it
     #[arg(long, value_name = "PID", value_parser = pid())]
     pub(crate) pid: u32,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+// One place.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
     /// The protocol by which LOCK is locked; LOCK is then taken as it stands
     #[arg(long, value_name = "P")]
     pub(crate) protocol: Option<String>,
-    /// The place to release
+    /// The place of the lock
     #[arg(value_name = "LOCK")]
     pub(crate) lock: OsString,
 }

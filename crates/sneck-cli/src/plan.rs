@@ -116,7 +116,7 @@ impl Acquire {
     pub(crate) fn new(args: AcquireArgs, registry: &Registry) -> Result<Acquire, Error> {
         Ok(Acquire {
             taking: Taking {
-                place: place(registry, args.protocol.as_deref(), &args.lock)?,
+                place: place(registry, args.place.protocol.as_deref(), &args.place.lock)?,
                 mode: Mode::Exclusive,
                 timeout: timeout(&args.wait),
                 stale: stale(&args.others),
@@ -131,7 +131,7 @@ impl Acquire {
 impl Release {
     pub(crate) fn new(args: ReleaseArgs, registry: &Registry) -> Result<Release, Error> {
         Ok(Release {
-            place: place(registry, args.protocol.as_deref(), &args.lock)?,
+            place: place(registry, args.place.protocol.as_deref(), &args.place.lock)?,
             pid: args.pid,
         })
     }
