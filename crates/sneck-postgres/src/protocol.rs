@@ -314,7 +314,7 @@ impl Seat {
             error.because(e)
         })?;
         let wakes: Vec<Wake> = wakes.into_iter().collect();
-        Ok(Attempt::Busy(Busy { seen, wakes }))
+        Ok(Attempt::Busy(Busy::new(seen, wakes)))
     }
 }
 

@@ -19,25 +19,40 @@
 //!   └── arm the wakes, attempt once more, sleep
 //! ```
 //!
+//! Where a place has parts, one that is had is given back when another one is busy; then the loop pauses for a moment of chance, and
+//! waits for that one.
+//!
 //! The machine takes no time itself: it says what to do next ([`Step`]), and a driver (`drive/`) does it.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `clearing.rs` | what was done about claims in the way |
+//! | `sleeper.rs` | how it sleeps |
+//! | `refusal.rs` | what it says when the time is over |
+
+mod clearing;
+mod refusal;
+mod sleeper;
 
 use crate::Mode;
-use crate::breaking;
 use crate::claim::Claim;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{Guard, Holding};
 use crate::holder::{Holder, Source};
-use crate::lock::{Reentry, Settings};
+use crate::lock::{Handle, Reentry};
 use crate::observer::{Event, Interrupt};
 use crate::protocol::{
-    Attempt, Blocked, Contender, Ground, Held, Mark, Modes, Protocol, Removable, Removal, Sighting,
-    Stop, Wake,
+    Attempt, Blocked, Contender, Gave, Held, Modes, Protocol, Queue, Removable, Sighting, Stop,
+    Wake,
 };
-use crate::queue::{self, Ticket};
-use crate::stale::{self, Judge, Stale, Verdict};
+use crate::queue::{self, Acquirer, Ticket, Who};
+use crate::stale::{Judge, Stale};
 use crate::sys::Nap;
 use crate::timeout::Deadline;
 use crate::wait::{self, Backoff, Trust, Waiting};
+use clearing::Clearing;
+use refusal::{named, refused};
+use sleeper::{KernelQueue, Sleeper};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,19 +69,22 @@ pub(crate) enum Step {
     Arm(Vec<Wake>),
     /// Sleep on what is armed, at most so long.
     Sleep(Duration),
+    /// Sleep so long, whatever happens.
+    Pause(Duration),
 }
 
 /// How often a claim that changes while we judge it is tried again before we sleep.
 const CHANGING: usize = 16;
-/// Behind others of this process: how often to look whether what they hold is still there.
+/// First behind others of this process: how often to look whether what they hold is still there. Whoever stands further back looks less often, so that a
+/// long line does not look more often than a short one.
 const LOOK_AHEAD: Duration = Duration::from_secs(2);
+const LOOK_AHEAD_AT_MOST: u32 = 30;
 
 /// One acquisition on its way.
 #[derive(Debug)]
 pub(crate) struct Acquisition {
-    protocol: Arc<dyn Protocol>,
-    settings: Arc<Settings>,
-    lock: Arc<str>,
+    handle: Arc<Handle>,
+    who: Who,
     claim: Arc<Claim>,
     deadline: Deadline,
     phase: Phase,
@@ -74,25 +92,10 @@ pub(crate) struct Acquisition {
     contender: Option<Box<dyn Contender>>,
     /// None until the first sleep: an uncontended lock asks nothing about the ground it lies on.
     sleeper: Option<Sleeper>,
-    broken: Vec<Holder>,
-    /// Why a stale claim could not be removed.
-    obstacle: Option<String>,
-    /// What came of the last attempt to remove one, which is told once.
-    met: Option<(Mark, Removal)>,
-    /// While somebody is about to remove the claim in the way, or keeps it from being removed. No event says when they are done, so this is polled for, without harm
-    /// to the steps of the sleep before and after.
-    // 1. A finds a dead claim that B is about to remove: it looks again soon. 2. B removes it and makes its own, which lives. 3. A sleeps as if it had
-    // seen no B: in steps of polling if it polls, and not in those of the net below events, each ten times as long as the last.
-    obstructed: Option<Backoff>,
-    forced: Forced,
+    clearing: Clearing,
+    /// How long to pause after parts were given back.
+    given_back: Backoff,
     told: Option<Vec<Holder>>,
-}
-
-/// Whether a claim was forced away under [`Stale::Force`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Forced {
-    NotYet,
-    Once,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -105,77 +108,47 @@ enum Phase {
     Try,
     /// To try; these are armed.
     Armed(Vec<u64>),
-}
-
-/// How this acquisition sleeps.
-#[derive(Debug)]
-struct Sleeper {
-    queue: KernelQueue,
-    trust: Trust,
-    backoff: Backoff,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KernelQueue {
-    /// To be used, as far as known.
-    Use,
-    /// There is none, it cannot be left in time, or it is not wanted.
-    Avoid,
-}
-
-impl Sleeper {
-    fn new(waiting: Waiting, ground: Ground) -> Sleeper {
-        let network = ground == Ground::NetworkFiles;
-        let queue = match waiting {
-            // A kernel waiter on a network file system may be told late or never.
-            Waiting::Best if !network => KernelQueue::Use,
-            _ => KernelQueue::Avoid,
-        };
-        let (trust, backoff) = match (network, waiting) {
-            (true, _) => (Trust::Polling, Backoff::network()),
-            (false, Waiting::Polling) => (Trust::Polling, Backoff::polling()),
-            (false, Waiting::Best | Waiting::Events) => (Trust::Events, Backoff::net()),
-        };
-        Sleeper {
-            queue,
-            trust,
-            backoff,
-        }
-    }
-
-    /// It may come free any moment.
-    fn soon(&mut self) {
-        // Whoever polls keeps to the lengths of polling. 1. A polls, and finds a dead claim that B is about to remove: busy. 2. B removes it and makes its
-        // own, which lives. 3. A sleeps in the steps of the net below events, each ten times as long as the last and up to ten seconds, and no
-        // event ends them.
-        match self.trust {
-            Trust::Events => self.backoff = Backoff::early(),
-            Trust::Polling => self.backoff.reset(),
-        }
-    }
+    /// Parts were given back: to pause.
+    GaveBack,
 }
 
 impl Acquisition {
     pub(crate) fn new(
-        protocol: Arc<dyn Protocol>,
-        settings: Arc<Settings>,
-        lock: Arc<str>,
+        handle: Arc<Handle>,
+        acquirer: Acquirer,
         deadline: Deadline,
     ) -> Result<Acquisition> {
-        if settings.mode == Mode::Shared && protocol.capabilities().modes == Modes::Exclusive {
-            let what = format!("protocol {} has no shared mode", protocol.place().scheme());
-            return Err(Error::new(ErrorKind::Unsupported, "acquire", what)
+        let (protocol, settings) = (&handle.protocol, &handle.settings);
+        let cannot = |kind, what: String, advice: &str| {
+            Err(Error::new(kind, "acquire", what)
                 .at(protocol.place())
-                .advise("take it exclusively, or use `flock`"));
-        }
-        if settings.stale == Stale::Force && protocol.capabilities().removal == Removable::No {
-            let what = format!(
-                "a lock of protocol {} cannot be taken by force",
-                protocol.place().scheme()
+                .advise(advice))
+        };
+        let scheme = protocol.place().scheme();
+        let can = protocol.capabilities();
+        if settings.mode == Mode::Shared && can.modes == Modes::Exclusive {
+            let what = format!("protocol {scheme} has no shared mode");
+            return cannot(
+                ErrorKind::Unsupported,
+                what,
+                "take it exclusively, or use `flock`",
             );
-            return Err(Error::new(ErrorKind::Unsupported, "acquire", what)
-                .at(protocol.place())
-                .advise("it ends with its holder: end that process"));
+        }
+        if settings.stale == Stale::Force && can.removal == Removable::No {
+            let what = format!("a lock of protocol {scheme} cannot be taken by force");
+            return cannot(
+                ErrorKind::Unsupported,
+                what,
+                "it ends with its holder: end that process",
+            );
+        }
+        if settings.reentry == Reentry::Idempotent && acquirer == Acquirer::SomeTask {
+            let what = "a task that acquires again cannot be told from others of its thread";
+            return cannot(
+                ErrorKind::Usage,
+                what.into(),
+                "say who acquires: LockBuilder::owner",
+            );
         }
         let claim = Arc::new(Claim::new(
             settings.mode,
@@ -183,20 +156,19 @@ impl Acquisition {
             settings.label.clone(),
         ));
         Ok(Acquisition {
-            protocol,
-            settings,
-            lock,
+            who: Who {
+                acquirer,
+                handle: handle.id,
+            },
+            handle,
             claim,
             deadline,
             phase: Phase::Start,
             ticket: None,
             contender: None,
             sleeper: None,
-            broken: Vec::new(),
-            obstacle: None,
-            met: None,
-            obstructed: None,
-            forced: Forced::NotYet,
+            clearing: Clearing::default(),
+            given_back: Backoff::given_back(),
             told: None,
         })
     }
@@ -206,29 +178,32 @@ impl Acquisition {
         let step = match self.phase {
             Phase::Start | Phase::Line => self.line(),
             Phase::Try | Phase::Armed(_) => self.contend(),
+            Phase::GaveBack => {
+                self.phase = Phase::Try;
+                let pause = self.given_back.step();
+                Ok(Step::Pause(self.deadline.remaining(pause)))
+            }
         };
-        step.map_err(|e| e.at(self.protocol.place()))
+        step.map_err(|e| self.placed(e))
+    }
+
+    fn placed(&self, error: Error) -> Error {
+        error.at(self.handle.protocol.place())
     }
 
     fn line(&mut self) -> Result<Step> {
+        let reentry = self.handle.settings.reentry;
         if self.phase == Phase::Start {
-            if self.settings.reentry == Reentry::Idempotent {
+            if reentry == Reentry::Idempotent {
                 if let Some(guard) = self.enter_again()? {
                     return Ok(Step::Held(guard));
                 }
             }
-            self.ticket = Some(Ticket::take(self.lock.clone(), &self.claim));
+            let lock = self.handle.identity.clone();
+            self.ticket = Some(Ticket::take(lock, &self.claim, self.who));
             self.phase = Phase::Line;
         }
-        let Some(ticket) = &self.ticket else {
-            return Err(ended());
-        };
-        if !ticket.has_turn() {
-            ticket.pass_the_lost();
-        }
-        if self.settings.stale == Stale::Force && self.forced == Forced::NotYet {
-            self.force_from_the_line()?;
-        }
+        self.pass_the_lost()?;
         let Some(ticket) = &self.ticket else {
             return Err(ended());
         };
@@ -236,52 +211,57 @@ impl Acquisition {
             self.phase = Phase::Try;
             return self.contend();
         }
-        let seen = Sighting::Held {
-            holders: self.ahead(),
-            mark: None,
-        };
         if self.deadline.has_passed() {
-            return Err(self.refused(&seen));
+            let ahead = self.ahead().described();
+            return Err(self.refused_by(&*self.handle.protocol, &held(ahead)));
         }
-        if self.settings.reentry == Reentry::Refuse && ticket.waits_for_own_thread() {
-            let what = "this thread holds the lock already: waiting for it would never end";
-            return Err(Error::new(ErrorKind::Reentrant, "acquire", what).advise(
-                "release the first guard, or choose Reentry::Wait or Reentry::Idempotent",
-            ));
+        if reentry == Reentry::Refuse && ticket.waits_for(self.who.acquirer) {
+            return Err(reentrant());
         }
-        self.tell_waiting(&seen);
-        Ok(Step::Line(self.deadline.remaining(LOOK_AHEAD)))
+        let look = LOOK_AHEAD
+            * ticket
+                .came_after()
+                .saturating_add(1)
+                .min(LOOK_AHEAD_AT_MOST);
+        let protocol = self.handle.protocol.clone();
+        self.tell_waiting(&*protocol, &held(self.ahead()));
+        Ok(Step::Line(self.deadline.remaining(look)))
     }
 
-    /// The holder that is to be robbed is of this very process.
-    fn force_from_the_line(&mut self) -> Result<()> {
-        if self.ticket.as_ref().is_none_or(Ticket::has_turn) {
+    /// What others of this process held and lost, or what is to be taken from them by force, keeps nobody waiting.
+    fn pass_the_lost(&mut self) -> Result<()> {
+        let waits = |ticket: &Ticket| !ticket.has_turn();
+        let Some(ticket) = self.ticket.as_ref().filter(|t| waits(t)) else {
+            return Ok(());
+        };
+        ticket.pass_the_lost();
+        let protocol = self.handle.protocol.clone();
+        let by_force = self.handle.settings.stale == Stale::Force;
+        if !by_force || ticket.has_turn() || self.clearing.has_forced(protocol.place()) {
             return Ok(());
         }
-        let seen = self.protocol.inspect()?;
-        self.clear_the_way(&seen)?;
+        let seen = protocol.inspect()?;
+        self.clear(&*protocol, &seen)?;
         if let Some(ticket) = &self.ticket {
             ticket.pass_the_lost();
         }
         Ok(())
     }
 
-    /// The holders of this process that have the turn.
-    fn ahead(&self) -> Vec<Holder> {
+    /// The holder of this process that has the turn.
+    fn ahead(&self) -> Holder {
         let mut holder = Holder::process(Source::Process, std::process::id());
-        holder.mode = self
-            .ticket
-            .as_ref()
-            .and_then(|t| t.ahead().first().map(|h| h.mode()));
-        vec![holder.described()]
+        let ahead = self.ticket.as_ref().map(Ticket::ahead);
+        holder.mode = ahead.and_then(|ahead| ahead.first().map(|h| h.mode()));
+        holder
     }
 
     fn enter_again(&self) -> Result<Option<Guard>> {
-        let Some(holding) = queue::held_by_this_thread(&self.lock) else {
+        let Some(holding) = queue::held_by(&self.handle.identity, self.who.acquirer) else {
             return Ok(None);
         };
         if self.claim.mode() == Mode::Exclusive && holding.mode() == Mode::Shared {
-            let what = "this thread holds the lock shared and asks for it exclusively";
+            let what = "it is held shared already, by the same owner, and asked for exclusively";
             return Err(Error::new(ErrorKind::Reentrant, "acquire", what)
                 .advise("release the shared guard first"));
         }
@@ -290,35 +270,38 @@ impl Acquisition {
 
     fn contend(&mut self) -> Result<Step> {
         let mut changes = 0;
-        let busy = loop {
+        let (busy, way) = loop {
             let busy = match self.contender()?.attempt()? {
                 Attempt::Held(held) => return Ok(Step::Held(self.held(held))),
                 Attempt::Busy(busy) => busy,
             };
-            if self.clear_the_way(&busy.seen)? && changes < CHANGING {
+            let whole = || self.handle.protocol.clone();
+            let way = busy.part.clone().unwrap_or_else(whole);
+            if self.clear(&*way, &busy.seen)? && changes < CHANGING {
                 changes += 1;
                 continue;
             }
-            break busy;
+            break (busy, way);
         };
         if self.deadline.has_passed() {
             // First withdraw, then look who is in the way: looking can take longer than our place in a queue is worth to others.
             self.contender = None;
-            let seen = self.named(busy.seen);
-            return Err(self.refused(&seen));
+            return Err(self.refused_by(&*way, &named(&*way, busy.seen)));
         }
-        self.tell_waiting(&busy.seen);
-        if self.sleeper().queue == KernelQueue::Use {
+        self.tell_waiting(&*way, &busy.seen);
+        if busy.gave == Gave::Parts {
+            self.phase = Phase::GaveBack;
+            return self.step();
+        }
+        if busy.queue == Queue::Kernel && self.sleeper().queue == KernelQueue::Use {
             self.phase = Phase::Try;
-            return Ok(Step::Block(Stop {
-                deadline: self.deadline,
-            }));
+            return Ok(Step::Block(Stop::at(self.deadline)));
         }
-        let longest = match &mut self.obstructed {
+        let longest = match &mut self.clearing.obstructed {
             Some(steps) => steps.step(),
             None => self.sleeper().backoff.step(),
         };
-        if self.settings.waiting == Waiting::Polling {
+        if self.handle.settings.waiting == Waiting::Polling {
             return Ok(Step::Sleep(self.deadline.remaining(longest)));
         }
         let signature = wait::signature(&busy.wakes);
@@ -330,14 +313,14 @@ impl Acquisition {
     }
 
     fn sleeper(&mut self) -> &mut Sleeper {
-        let (waiting, protocol) = (self.settings.waiting, &self.protocol);
+        let handle = &self.handle;
         self.sleeper
-            .get_or_insert_with(|| Sleeper::new(waiting, protocol.ground()))
+            .get_or_insert_with(|| Sleeper::new(handle.settings.waiting, handle.protocol.ground()))
     }
 
     fn contender(&mut self) -> Result<&mut Box<dyn Contender>> {
         if self.contender.is_none() {
-            self.contender = Some(self.protocol.contend(&self.claim)?);
+            self.contender = Some(self.handle.protocol.contend(&self.claim)?);
         }
         self.contender
             .as_mut()
@@ -350,102 +333,87 @@ impl Acquisition {
             .ticket
             .take()
             .expect("whoever tries has the turn, and whoever has the turn has a ticket");
-        let broken = std::mem::take(&mut self.broken);
-        let place = self.protocol.place().clone();
+        let broken = std::mem::take(&mut self.clearing.broken);
         let guard = Guard::of(Holding::new(
-            place,
+            self.handle.protocol.place().clone(),
             (self.claim.id(), self.claim.mode()),
             held,
             broken,
             ticket,
         ));
         self.notice(&Event::Acquired {
-            place: self.protocol.place(),
+            place: self.handle.protocol.place(),
             clean: guard.was_clean(),
         });
         guard
     }
 
     /// Remove a stale claim, if it is one and the policy allows. True: try again.
-    fn clear_the_way(&mut self, seen: &Sighting) -> Result<bool> {
-        self.obstacle = None;
-        let (met, obstructed) = (self.met.take(), self.obstructed.take());
-        let Some(candidate) = breaking::candidate(&*self.protocol, seen, self.judge()) else {
-            return Ok(false);
+    fn clear(&mut self, way: &dyn Protocol, seen: &Sighting) -> Result<bool> {
+        let (judge, settings) = (self.judge(way), &self.handle.settings);
+        let observer = settings.observer.as_deref();
+        self.clearing
+            .clear(way, seen, (settings.stale, judge), observer)
+    }
+
+    fn refused_by(&self, way: &dyn Protocol, seen: &Sighting) -> Error {
+        let obstacle = self.clearing.obstacle.as_deref();
+        refused(way, seen, self.deadline, obstacle, self.judge(way))
+    }
+
+    fn judge(&self, way: &dyn Protocol) -> Judge {
+        let handle = &self.handle;
+        let holds = if handle.protocol.place() == way.place() {
+            queue::held_in_this_process(&handle.identity)
+        } else {
+            queue::held_in_this_process(&way.identity())
         };
-        let policy = match (self.settings.stale, self.forced) {
-            // Only the claim that was in the way is forced, not whoever gets in after it.
-            (Stale::Force, Forced::Once) => Stale::Dead,
-            (policy, _) => policy,
-        };
-        if !candidate.may_go(policy) {
-            return Ok(false);
+        Judge {
+            party: handle.settings.party,
+            holds,
         }
-        let observer = self.settings.observer.as_deref();
-        let tell = |event: &Event<'_>| {
-            let again = match (event, &met) {
-                (Event::Breaking { mark, removal, .. }, Some(met)) => {
-                    (*mark, removal) == (&met.0, &met.1)
-                }
-                _ => false,
-            };
-            if let (Some(observer), false) = (observer, again) {
-                observer.notice(event);
-            }
-        };
-        let removal = candidate.remove(&*self.protocol, policy, Some(&tell))?;
-        if matches!(removal, Removal::BreakerBusy | Removal::Marked) {
-            self.obstructed = Some(obstructed.unwrap_or_else(Backoff::polling));
-        }
-        self.met = Some((candidate.mark.clone(), removal));
-        let stale = "its claim is stale, and";
-        self.obstacle = match removal {
-            Removal::Removed => {
-                if policy == Stale::Force {
-                    self.forced = Forced::Once;
-                }
-                self.broken.push(candidate.holder);
-                return Ok(true);
-            }
-            Removal::Changed => return Ok(true),
-            Removal::BreakerBusy => Some(format!(
-                "{stale} somebody else is removing it or keeps the folder locked"
-            )),
-            Removal::Marked => Some(
-                "its number is a dead process's, but a living one keeps the claim locked".into(),
-            ),
-            Removal::NotAllowed => Some(format!(
-                "{stale} there is no right to remove it here; ask the owner of the folder"
-            )),
-            Removal::Unsupported => Some(format!("{stale} it cannot be removed from here")),
-        };
-        Ok(false)
     }
 
     /// Sleep in the kernel's queue.
     pub(crate) fn block(&mut self, stop: &Stop) -> Result<Option<Guard>> {
-        let Some(contender) = &mut self.contender else {
+        let Some(mut contender) = self.lend() else {
             return Ok(None);
         };
-        match contender
-            .block(stop)
-            .map_err(|e| e.at(self.protocol.place()))?
-        {
+        let ended = contender.block(stop);
+        self.blocked(contender, ended)
+    }
+
+    /// For [`Step::Block`]: whoever sleeps in the kernel's queue gets the claimant, and brings it back to [`Acquisition::blocked`].
+    pub(crate) fn lend(&mut self) -> Option<Box<dyn Contender>> {
+        self.contender.take()
+    }
+
+    /// The sleep in the kernel's queue ended so.
+    pub(crate) fn blocked(
+        &mut self,
+        contender: Box<dyn Contender>,
+        ended: Result<Blocked>,
+    ) -> Result<Option<Guard>> {
+        self.contender = Some(contender);
+        match ended.map_err(|e| self.placed(e))? {
             Blocked::Held(held) => return Ok(Some(self.held(held))),
             Blocked::Again | Blocked::Stopped => {}
+            Blocked::GaveBack => self.phase = Phase::GaveBack,
             Blocked::Interrupted => self.woke(Nap::Interrupted)?,
             Blocked::NoQueue => self.sleeper().queue = KernelQueue::Avoid,
             Blocked::NoTimer => {
                 self.sleeper().queue = KernelQueue::Avoid;
                 self.sleeper().backoff = Backoff::polling();
                 let why = "no timer or real-time signal is to be had (RLIMIT_SIGPENDING?)";
-                self.notice(&Event::Polling {
-                    place: self.protocol.place(),
-                    why,
-                });
+                self.tell_polling(why);
             }
         }
         Ok(None)
+    }
+
+    /// Instead of [`Step::Block`], for there is no thread to sleep in the kernel's queue: on events, until the next try.
+    pub(crate) fn not_in_the_queue(&mut self) {
+        self.sleeper().queue = KernelQueue::NotNow;
     }
 
     /// What was asked for with [`Step::Arm`] is armed, and this well.
@@ -453,16 +421,15 @@ impl Acquisition {
         if trust == Trust::Polling && self.sleeper().trust == Trust::Events {
             self.sleeper().trust = trust;
             self.sleeper().backoff = Backoff::polling();
-            let why = "this system gives no events for it (inotify limits?)";
-            self.notice(&Event::Polling {
-                place: self.protocol.place(),
-                why,
-            });
+            self.tell_polling("this system gives no events for it (inotify limits?)");
         }
     }
 
     /// How the sleep ended.
     pub(crate) fn woke(&mut self, nap: Nap) -> Result<()> {
+        if let Some(sleeper) = &mut self.sleeper {
+            sleeper.queue = sleeper.queue.after_a_sleep();
+        }
         match nap {
             Nap::TimedOut => {}
             Nap::Woken => {
@@ -473,17 +440,12 @@ impl Acquisition {
                 self.sleeper().soon();
             }
             Nap::Interrupted => {
-                let answer = self
-                    .settings
-                    .observer
-                    .as_ref()
-                    .map(|o| o.interrupted())
-                    .unwrap_or_default();
+                let observer = self.handle.settings.observer.as_ref();
+                let answer = observer.map(|o| o.interrupted()).unwrap_or_default();
                 if answer == Interrupt::GiveUp {
                     self.contender = None;
                     let what = "a signal ended the wait for the lock";
-                    return Err(Error::new(ErrorKind::Interrupted, "acquire", what)
-                        .at(self.protocol.place()));
+                    return Err(self.placed(Error::new(ErrorKind::Interrupted, "acquire", what)));
                 }
             }
         }
@@ -494,86 +456,47 @@ impl Acquisition {
         self.ticket.as_ref()
     }
 
-    /// The same sighting with the holders looked up. That the look found the lock free says only that it was too late.
-    fn named(&self, seen: Sighting) -> Sighting {
-        match &seen {
-            Sighting::Held { holders, .. } if holders.is_empty() => match self.protocol.inspect() {
-                Ok(looked @ Sighting::Held { .. }) => looked,
-                _ => seen,
-            },
-            Sighting::Held { holders, mark } => {
-                let holders = holders.iter().cloned().map(Holder::described).collect();
-                Sighting::Held {
-                    holders,
-                    mark: mark.clone(),
-                }
-            }
-            _ => seen,
-        }
-    }
-
-    fn refused(&self, seen: &Sighting) -> Error {
-        if let Sighting::Damaged { what, .. } = seen {
-            return Error::new(
-                ErrorKind::Damaged,
-                "acquire",
-                format!("damaged claim: {what}"),
-            )
-            .advise("if no program uses this lock, remove it by hand or by force");
-        }
-        let error = match self.deadline {
-            Deadline::Once => Error::new(ErrorKind::Busy, "acquire", "busy"),
-            _ => Error::new(ErrorKind::TimedOut, "acquire", "timed out"),
-        };
-        let error = error.held_by(seen.holders().to_vec());
-        if let Some(protocol) = seen.holders().iter().find_map(|h| h.protocol) {
-            return error.advise(format!(
-                "the claim that stands there is of protocol {protocol}: every party must use the same one"
-            ));
-        }
-        match (&self.obstacle, self.judged(seen)) {
-            (Some(obstacle), _) => error.advise(obstacle.as_str()),
-            (None, Some(verdict)) => error.advise(format!(
-                "its claim looks stale ({verdict}), but the policy does not allow removing it"
-            )),
-            (None, None) => error,
-        }
-    }
-
-    fn judge(&self) -> Judge {
-        Judge {
-            party: self.settings.party,
-            holds: queue::held_in_this_process(&self.lock),
-        }
-    }
-
-    fn judged(&self, seen: &Sighting) -> Option<Verdict> {
-        stale::judge_sighting(seen, self.protocol.ground(), self.judge())
-            .filter(|v| matches!(v, Verdict::Gone(_) | Verdict::Younger { .. }))
-    }
-
-    fn tell_waiting(&mut self, seen: &Sighting) {
-        if self.settings.observer.is_none() || self.told.as_deref() == Some(seen.holders()) {
+    fn tell_waiting(&mut self, way: &dyn Protocol, seen: &Sighting) {
+        let nobody = self.handle.settings.observer.is_none();
+        if nobody || self.told.as_deref() == Some(seen.holders()) {
             return;
         }
         self.notice(&Event::Waiting {
-            place: self.protocol.place(),
+            place: way.place(),
             seen,
         });
         self.told = Some(seen.holders().to_vec());
     }
 
+    fn tell_polling(&self, why: &str) {
+        self.notice(&Event::Polling {
+            place: self.handle.protocol.place(),
+            why,
+        });
+    }
+
     fn notice(&self, event: &Event<'_>) {
-        if let Some(observer) = &self.settings.observer {
+        if let Some(observer) = &self.handle.settings.observer {
             observer.notice(event);
         }
     }
 }
 
+fn held(holder: Holder) -> Sighting {
+    Sighting::Held {
+        holders: vec![holder],
+        mark: None,
+    }
+}
+
+fn reentrant() -> Error {
+    let what =
+        "its owner (usually this thread) holds the lock already: waiting for it would never end";
+    Error::new(ErrorKind::Reentrant, "acquire", what)
+        .advise("release the first guard, or choose Reentry::Wait or Reentry::Idempotent")
+}
+
 fn ended() -> Error {
-    Error::new(
-        ErrorKind::Io,
-        "acquire",
-        "the acquisition has ended already",
-    )
+    let what = "the acquisition has ended already";
+    Error::new(ErrorKind::Io, "acquire", what)
 }

@@ -82,7 +82,7 @@ pub use claim::{Claim, Mode, Party};
 pub use error::{Error, ErrorKind, Result};
 pub use guard::Guard;
 pub use holder::{Birth, Holder, Marked, Source};
-pub use lock::{Lock, LockBuilder, Reentry};
+pub use lock::{Lock, LockBuilder, Owner, Reentry};
 pub use observer::{Event, Interrupt, Observer};
 pub use place::{Place, Registry};
 pub use protocol::{Clean, Record, Sighting, Standing};

@@ -10,20 +10,22 @@ use crate::observer::Observer;
 use crate::place::{DEFAULT_SCHEME, Place, Registry};
 use crate::protocol::memory::Memory;
 use crate::protocol::{Capabilities, Protocol, Record, Removable, Removal, Right, Sighting, flock};
-use crate::queue;
+use crate::queue::{self, Acquirer};
 use crate::stale::{self, Judge, Stale};
 use crate::timeout::{Deadline, Moment, Timeout};
 use crate::wait::{self, Backoff, Waiting};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 /// How often a breaker that is at work in the same folder is waited for, briefly.
 const BREAKERS: u32 = 16;
 
-/// What happens when a thread acquires a lock that it holds already.
+/// What happens when an [`Owner`] (usually a thread) acquires a lock that it holds already.
 ///
-/// Other threads of the process always wait their turn.
+/// Others of the process always wait their turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reentry {
     /// An error at once ([`ErrorKind::Reentrant`]), rather than a wait that never ends.
@@ -35,6 +37,18 @@ pub enum Reentry {
     Idempotent,
 }
 
+/// Who acquires: whom a [`Reentry`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Owner {
+    /// The thread. A task is nobody in particular then, since its thread runs others too: one that acquires what it holds itself waits, without end.
+    #[default]
+    Thread,
+    /// Whoever uses this handle or a clone of it, in any thread or task.
+    Handle,
+    /// Whoever the program calls by this number: a task, a session, a user.
+    Named(u64),
+}
+
 /// How a lock is to be acquired.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -42,6 +56,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Timeout,
     pub(crate) stale: Stale,
     pub(crate) reentry: Reentry,
+    pub(crate) owner: Owner,
     pub(crate) waiting: Waiting,
     pub(crate) label: Option<String>,
     pub(crate) party: Party,
@@ -81,6 +96,7 @@ impl LockBuilder {
                 timeout: Timeout::Forever,
                 stale: Stale::Dead,
                 reentry: Reentry::Refuse,
+                owner: Owner::Thread,
                 waiting: Waiting::Best,
                 label: None,
                 party: Party::this_process(),
@@ -115,9 +131,15 @@ impl LockBuilder {
         self
     }
 
-    /// What happens when a thread acquires what it holds already. Usual: an error.
+    /// What happens when an owner acquires what it holds already. Usual: an error.
     pub fn reentry(mut self, reentry: Reentry) -> Self {
         self.settings.reentry = reentry;
+        self
+    }
+
+    /// Who acquires, as far as re-entry goes. Usual: the thread.
+    pub fn owner(mut self, owner: Owner) -> Self {
+        self.settings.owner = owner;
         self
     }
 
@@ -181,9 +203,12 @@ impl LockBuilder {
         // Now, and not at first use: a child forked while another thread finds it out would wait for that thread for ever.
         let identity = protocol.identity().into();
         Lock {
-            protocol,
-            settings: Arc::new(self.settings),
-            identity,
+            handle: Arc::new(Handle {
+                id: NEXT_HANDLE.fetch_add(1, Ordering::Relaxed),
+                protocol,
+                settings: self.settings,
+                identity,
+            }),
         }
     }
 }
@@ -206,9 +231,18 @@ impl LockBuilder {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Lock {
-    protocol: Arc<dyn Protocol>,
-    settings: Arc<Settings>,
-    identity: Arc<str>,
+    handle: Arc<Handle>,
+}
+
+static NEXT_HANDLE: AtomicU64 = AtomicU64::new(1);
+
+/// What a lock and its clones share.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) id: u64,
+    pub(crate) protocol: Arc<dyn Protocol>,
+    pub(crate) settings: Settings,
+    pub(crate) identity: Arc<str>,
 }
 
 impl Lock {
@@ -250,7 +284,7 @@ impl Lock {
     /// [`ErrorKind::Reentrant`]: this thread holds it. [`ErrorKind::Foreign`], [`ErrorKind::Damaged`]: what stands there is no lock, or makes no
     /// sense. [`ErrorKind::NoPermission`], [`ErrorKind::CannotCreate`], [`ErrorKind::Unsupported`], [`ErrorKind::Unreachable`], [`ErrorKind::Io`].
     pub fn acquire(&self) -> Result<Guard> {
-        self.acquire_until(self.settings.timeout)
+        self.acquire_until(self.handle.settings.timeout)
     }
 
     /// Acquire if it is free right now.
@@ -274,12 +308,12 @@ impl Lock {
     /// # Errors
     /// As [`Lock::acquire`].
     pub fn acquire_until(&self, deadline: impl Into<Deadline>) -> Result<Guard> {
-        let machine = Acquisition::new(
-            self.protocol.clone(),
-            self.settings.clone(),
-            self.identity.clone(),
-            deadline.into(),
-        )?;
+        let acquirer = match self.handle.settings.owner {
+            Owner::Thread => Acquirer::Thread(thread::current().id()),
+            Owner::Handle => Acquirer::Handle(self.handle.id),
+            Owner::Named(number) => Acquirer::Named(number),
+        };
+        let machine = Acquisition::new(self.handle.clone(), acquirer, deadline.into())?;
         drive::block::acquire(machine)
     }
 
@@ -289,9 +323,10 @@ impl Lock {
     /// # Errors
     /// The place cannot be looked at.
     pub fn holder(&self) -> Result<Sighting> {
-        self.protocol
+        self.handle
+            .protocol
             .inspect()
-            .map_err(|e| e.at(self.protocol.place()))
+            .map_err(|e| e.at(self.handle.protocol.place()))
     }
 
     /// Remove the claim that stands there, if the policy ([`LockBuilder::stale`]) allows: by default one whose holder is proved gone. Takes nothing.
@@ -300,7 +335,7 @@ impl Lock {
     /// [`ErrorKind::Foreign`]: no claim stands there, but something else, which was left alone. [`ErrorKind::Unsupported`]: this protocol has no claims
     /// that could be removed, and somebody holds it. Otherwise as [`Lock::holder`]. That a claim was left alone is no error: see [`Cleared::Left`].
     pub fn break_stale(&self) -> Result<Cleared> {
-        self.clear(self.settings.stale)
+        self.clear(self.handle.settings.stale)
     }
 
     /// Remove the claim that stands there, **whoever holds it**. The robbed holder is told by [`Guard::standing`] and [`Guard::release`].
@@ -325,7 +360,7 @@ impl Lock {
                 .held_by(seen.holders().to_vec())
                 .advise("nothing was removed"))
         };
-        let claim = breaking::candidate(&*self.protocol, &seen, self.judge());
+        let claim = breaking::candidate(&*self.handle.protocol, &seen, self.judge());
         let is_its =
             |c: &breaking::Candidate| c.holder.pid == Some(party.pid()) && c.holder.host.is_none();
         let Some(claim) = claim.filter(is_its) else {
@@ -350,9 +385,9 @@ impl Lock {
     /// A breaker at work is done in an instant.
     fn remove(&self, claim: &breaking::Candidate) -> Result<Removal> {
         let mut backoff = Backoff::polling();
-        let observer = self.settings.observer.as_deref();
+        let observer = self.handle.settings.observer.as_deref();
         for _ in 0..BREAKERS {
-            match claim.remove_by(Right::Stale, &*self.protocol, observer)? {
+            match claim.remove_by(Right::Stale, &*self.handle.protocol, observer)? {
                 Removal::BreakerBusy => wait::pause(backoff.step()),
                 removal => return Ok(removal),
             };
@@ -384,7 +419,7 @@ impl Lock {
             if seen == Sighting::Free {
                 return Ok(Cleared::Free);
             }
-            let candidate = breaking::candidate(&*self.protocol, &seen, self.judge());
+            let candidate = breaking::candidate(&*self.handle.protocol, &seen, self.judge());
             let Some(candidate) = candidate.filter(|c| c.may_go(policy)) else {
                 let verdict = self.verdict(&seen);
                 return Ok(Cleared::Left {
@@ -393,8 +428,8 @@ impl Lock {
                     removal: None,
                 });
             };
-            let observer = self.settings.observer.as_deref();
-            match candidate.remove(&*self.protocol, policy, observer)? {
+            let observer = self.handle.settings.observer.as_deref();
+            match candidate.remove(&*self.handle.protocol, policy, observer)? {
                 Removal::Removed => {
                     return Ok(Cleared::Removed {
                         holder: candidate.holder,
@@ -422,29 +457,34 @@ impl Lock {
     /// # Errors
     /// As [`Lock::holder`].
     pub fn verdict(&self, seen: &Sighting) -> Option<crate::Verdict> {
-        stale::judge_sighting(seen, self.protocol.ground(), self.judge())
+        stale::judge_sighting(seen, self.handle.protocol.ground(), self.judge())
     }
 
     fn judge(&self) -> Judge {
         Judge {
-            party: self.settings.party,
+            party: self.handle.settings.party,
             holds: self.is_held_in_this_process(),
         }
     }
 
+    /// Whether it is held through this handle or a clone of it, in any thread.
+    pub fn is_held_by_this_handle(&self) -> bool {
+        queue::held_by_handle(&self.handle.identity, self.handle.id)
+    }
+
     /// Whether this process holds it, through any handle and in any thread.
     pub fn is_held_in_this_process(&self) -> bool {
-        queue::held_in_this_process(&self.identity)
+        queue::held_in_this_process(&self.handle.identity)
     }
 
     /// What the protocol can and cannot promise here.
     pub fn capabilities(&self) -> Capabilities {
-        self.protocol.capabilities()
+        self.handle.protocol.capabilities()
     }
 
     /// Which lock.
     pub fn place(&self) -> &Place {
-        self.protocol.place()
+        self.handle.protocol.place()
     }
 }
 

@@ -11,7 +11,8 @@ use crate::sys::{Nap, futex};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::thread::{self, ThreadId};
+use std::task::Waker;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 type Lines = HashMap<Arc<str>, Line>;
@@ -26,6 +27,32 @@ fn lines() -> MutexGuard<'static, Lines> {
         .unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Who acquires, as far as re-entry goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acquirer {
+    Thread(ThreadId),
+    /// All who use one handle.
+    Handle(u64),
+    /// Whoever the program calls so.
+    Named(u64),
+    /// A task: one thread runs many of them, and nobody can tell which one this is.
+    SomeTask,
+}
+
+impl Acquirer {
+    fn is(self, other: Acquirer) -> bool {
+        self == other && self != Acquirer::SomeTask
+    }
+}
+
+/// Who stands in line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Who {
+    pub(crate) acquirer: Acquirer,
+    /// The handle that is used.
+    pub(crate) handle: u64,
+}
+
 /// Those who have the turn at one lock, and those behind them.
 #[derive(Debug, Default)]
 struct Line {
@@ -37,8 +64,15 @@ struct Line {
 struct Inside {
     claim: u64,
     mode: Mode,
-    thread: ThreadId,
+    who: Who,
     holding: Slot,
+}
+
+impl Inside {
+    /// What it holds; None: it is still trying.
+    fn holding(&self) -> Option<Arc<Holding>> {
+        self.holding.get()?.upgrade()
+    }
 }
 
 /// What a claim holds; empty while it is still trying. Shared between the line and the ticket, which fills it in without looking for the line
@@ -47,10 +81,7 @@ type Slot = Arc<OnceLock<Weak<Holding>>>;
 
 #[derive(Debug)]
 struct Behind {
-    claim: u64,
-    mode: Mode,
-    thread: ThreadId,
-    holding: Slot,
+    inside: Inside,
     seat: Arc<Seat>,
 }
 
@@ -58,6 +89,22 @@ struct Behind {
 #[derive(Debug, Default)]
 struct Seat {
     turn: AtomicU32,
+    /// The task to wake, if a task waits here.
+    task: Mutex<Option<Waker>>,
+}
+
+impl Seat {
+    /// It is one's turn since a moment ago. Not under the mutex of the lines: waking a task runs code of its runtime.
+    fn call(&self) {
+        futex::wake(&self.turn);
+        if let Some(task) = self.task().take() {
+            task.wake();
+        }
+    }
+
+    fn task(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Line {
@@ -66,24 +113,22 @@ impl Line {
             || (mode == Mode::Shared && self.inside.iter().all(|i| i.mode == Mode::Shared))
     }
 
-    /// Let in whoever is next.
-    fn advance(&mut self) {
+    /// Let in whoever is next: those to be called once the mutex is free.
+    #[must_use]
+    fn advance(&mut self) -> Vec<Arc<Seat>> {
+        let mut called = Vec::new();
         while let Some(next) = self.behind.front() {
-            if !self.admits(next.mode) {
-                return;
+            if !self.admits(next.inside.mode) {
+                break;
             }
             let Some(next) = self.behind.pop_front() else {
-                return;
+                break;
             };
-            self.inside.push(Inside {
-                claim: next.claim,
-                mode: next.mode,
-                thread: next.thread,
-                holding: next.holding,
-            });
+            self.inside.push(next.inside);
             next.seat.turn.store(1, Ordering::Release);
-            futex::wake(&next.seat.turn);
+            called.push(next.seat);
         }
+        called
     }
 }
 
@@ -94,33 +139,33 @@ pub(crate) struct Ticket {
     claim: u64,
     /// None: it was one's turn at once.
     seat: Option<Arc<Seat>>,
+    /// How many stood behind the turn when we came.
+    before: u32,
     holding: Slot,
     generation: u32,
 }
 
 impl Ticket {
     /// Stand in line. It may be one's turn at once.
-    pub(crate) fn take(lock: Arc<str>, claim: &Claim) -> Ticket {
-        let (id, mode, thread) = (claim.id(), claim.mode(), thread::current().id());
+    pub(crate) fn take(lock: Arc<str>, claim: &Claim, who: Who) -> Ticket {
         let generation = generation();
         let holding = Slot::default();
+        let inside = Inside {
+            claim: claim.id(),
+            mode: claim.mode(),
+            who,
+            holding: holding.clone(),
+        };
         let mut lines = lines();
         let line = lines.entry(lock.clone()).or_default();
-        let seat = if line.behind.is_empty() && line.admits(mode) {
-            line.inside.push(Inside {
-                claim: id,
-                mode,
-                thread,
-                holding: holding.clone(),
-            });
+        let before = u32::try_from(line.behind.len()).unwrap_or(u32::MAX);
+        let seat = if before == 0 && line.admits(claim.mode()) {
+            line.inside.push(inside);
             None
         } else {
             let seat = Arc::new(Seat::default());
             line.behind.push_back(Behind {
-                claim: id,
-                mode,
-                thread,
-                holding: holding.clone(),
+                inside,
                 seat: seat.clone(),
             });
             Some(seat)
@@ -128,11 +173,17 @@ impl Ticket {
         drop(lines);
         Ticket {
             lock,
-            claim: id,
+            claim: claim.id(),
             seat,
+            before,
             holding,
             generation,
         }
+    }
+
+    /// How many stood behind the turn when this one came.
+    pub(crate) fn came_after(&self) -> u32 {
+        self.before
     }
 
     /// Whether it is one's turn.
@@ -149,6 +200,21 @@ impl Ticket {
             .map_or(Nap::Woken, |s| futex::wait(&s.turn, 0, longest))
     }
 
+    /// Wake this task when it is its turn. True: it is already.
+    pub(crate) fn wakes(&self, task: &Waker) -> bool {
+        let Some(seat) = &self.seat else {
+            return true;
+        };
+        // Under the mutex that whoever calls takes after it has given the turn: either it finds the waker, or we find the turn.
+        let mut waiting = seat.task();
+        match &mut *waiting {
+            Some(known) => known.clone_from(task),
+            none => *none = Some(task.clone()),
+        }
+        drop(waiting);
+        self.has_turn()
+    }
+
     /// From now on this holding is what has the turn.
     pub(crate) fn hold(&self, holding: &Arc<Holding>) {
         // One claim becomes one holding: the slot was empty.
@@ -162,20 +228,16 @@ impl Ticket {
             .get(&self.lock)
             .map(|l| l.inside.as_slice())
             .unwrap_or_default();
-        inside
-            .iter()
-            .filter_map(|i| i.holding.get()?.upgrade())
-            .collect()
+        inside.iter().filter_map(Inside::holding).collect()
     }
 
-    /// Whether the calling thread itself has the turn that this ticket waits for.
-    pub(crate) fn waits_for_own_thread(&self) -> bool {
-        let own = thread::current().id();
+    /// Whether this very acquirer has the turn that this ticket waits for.
+    pub(crate) fn waits_for(&self, acquirer: Acquirer) -> bool {
         let lines = lines();
         lines.get(&self.lock).is_some_and(|l| {
             l.inside
                 .iter()
-                .any(|i| i.thread == own && i.claim != self.claim)
+                .any(|i| i.who.acquirer.is(acquirer) && i.claim != self.claim)
         })
     }
 
@@ -190,21 +252,31 @@ impl Ticket {
     }
 }
 
-/// The holding of the calling thread at this lock, if it has one.
-pub(crate) fn held_by_this_thread(lock: &str) -> Option<Arc<Holding>> {
-    let own = thread::current().id();
+/// The holding of this acquirer at this lock, if it has one.
+pub(crate) fn held_by(lock: &str, acquirer: Acquirer) -> Option<Arc<Holding>> {
     let lines = lines();
-    let mut inside = lines.get(lock)?.inside.iter().filter(|i| i.thread == own);
-    inside.find_map(|i| i.holding.get()?.upgrade())
+    let mut inside = lines.get(lock)?.inside.iter();
+    inside.find_map(|i| {
+        let own = i.who.acquirer.is(acquirer);
+        own.then(|| i.holding()).flatten()
+    })
+}
+
+/// Whether the lock is held through this handle.
+pub(crate) fn held_by_handle(lock: &str, handle: u64) -> bool {
+    is_held(lock, |inside| inside.who.handle == handle)
 }
 
 /// Whether this process holds the lock, through any handle and in any thread.
 pub(crate) fn held_in_this_process(lock: &str) -> bool {
-    lines().get(lock).is_some_and(|l| {
-        l.inside
-            .iter()
-            .any(|i| i.holding.get().is_some_and(|h| h.strong_count() > 0))
-    })
+    is_held(lock, |_| true)
+}
+
+fn is_held(lock: &str, by: impl Fn(&Inside) -> bool) -> bool {
+    let holds = |i: &&Inside| i.holding.get().is_some_and(|h| h.strong_count() > 0);
+    let lines = lines();
+    let mut inside = lines.get(lock).into_iter().flat_map(|line| &line.inside);
+    inside.any(|i| by(i) && holds(&i))
 }
 
 fn leave(lock: &Arc<str>, claim: u64) {
@@ -213,11 +285,13 @@ fn leave(lock: &Arc<str>, claim: u64) {
         return;
     };
     line.inside.retain(|i| i.claim != claim);
-    line.behind.retain(|b| b.claim != claim);
-    line.advance();
+    line.behind.retain(|b| b.inside.claim != claim);
+    let called = line.advance();
     if line.inside.is_empty() && line.behind.is_empty() {
         lines.remove(lock);
     }
+    drop(lines);
+    called.iter().for_each(|seat| seat.call());
 }
 
 impl Drop for Ticket {
@@ -235,7 +309,12 @@ mod tests {
     use crate::claim::Party;
 
     fn stand(lock: &str, mode: Mode) -> Ticket {
-        Ticket::take(lock.into(), &Claim::new(mode, Party::this_process(), None))
+        let who = Who {
+            acquirer: Acquirer::Thread(std::thread::current().id()),
+            handle: 0,
+        };
+        let claim = Claim::new(mode, Party::this_process(), None);
+        Ticket::take(lock.into(), &claim, who)
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(crate) fn acquire(mut machine: Acquisition) -> Result<Guard> {
                 machine.armed(armed.insert(Armed::new(wakes)).trust());
                 continue;
             }
+            Step::Pause(length) => wait::pause(length),
             Step::Sleep(longest) => match &mut armed {
                 Some(armed) => armed.sleep(longest),
                 None => wait::pause(longest),

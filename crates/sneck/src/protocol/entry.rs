@@ -322,18 +322,13 @@ impl<F: Form> Contender for Seat<F> {
                         Seen::Damaged(..) => {}
                     }
                     self.spot = Some(spot);
-                    return Ok(Attempt::Busy(Busy {
-                        seen: sighting(seen),
-                        wakes,
-                    }));
+                    return Ok(Attempt::Busy(Busy::new(sighting(seen), wakes)));
                 }
             }
         }
         self.spot = Some(spot);
-        Ok(Attempt::Busy(Busy {
-            seen: Sighting::held_by_somebody(),
-            wakes: wakes(),
-        }))
+        let seen = Sighting::held_by_somebody();
+        Ok(Attempt::Busy(Busy::new(seen, wakes())))
     }
 }
 

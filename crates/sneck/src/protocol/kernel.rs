@@ -5,7 +5,7 @@
 use super::stranger::{self, Stranger};
 use super::{
     Attempt, Blocked, Borrowed, Busy, Capabilities, Clean, Contender, Crash, Held, Modes, Order,
-    Protocol, Sighting, Standing, Stop, Unshared, Wake,
+    Protocol, Queue, Sighting, Standing, Stop, Unshared, Wake,
 };
 use crate::claim::{Claim, Mode, Party};
 use crate::error::{Error, ErrorKind, Result};
@@ -268,10 +268,10 @@ impl<F: Family> Seat<F> {
     }
 }
 
-fn busy(wakes: Vec<Wake>) -> Attempt {
+fn busy(wakes: Vec<Wake>, queue: Queue) -> Attempt {
     Attempt::Busy(Busy {
-        seen: Sighting::held_by_somebody(),
-        wakes,
+        queue,
+        ..Busy::new(Sighting::held_by_somebody(), wakes)
     })
 }
 
@@ -284,13 +284,11 @@ fn held_by(stranger: Holder, path: &Path) -> Attempt {
             .filter(|_| stranger.host.is_none())
             .map(Wake::Exit),
     );
-    Attempt::Busy(Busy {
-        seen: Sighting::Held {
-            holders: vec![stranger],
-            mark: None,
-        },
-        wakes,
-    })
+    let seen = Sighting::Held {
+        holders: vec![stranger],
+        mark: None,
+    };
+    Attempt::Busy(Busy::new(seen, wakes))
 }
 
 impl<F: Family> Contender for Seat<F> {
@@ -313,7 +311,7 @@ impl<F: Family> Contender for Seat<F> {
                 Ok(Tried::Busy) => {
                     if self.target.is_at_path(*inode)? {
                         let wakes = vec![Wake::Entry(self.target.path.clone())];
-                        return Ok(busy(wakes));
+                        return Ok(busy(wakes, Queue::Kernel));
                     }
                     self.file = None;
                 }
@@ -324,7 +322,7 @@ impl<F: Family> Contender for Seat<F> {
                 }
             }
         }
-        Ok(busy(Vec::new()))
+        Ok(busy(Vec::new(), Queue::None))
     }
 
     fn block(&mut self, stop: &Stop) -> Result<Blocked> {

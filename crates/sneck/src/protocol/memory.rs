@@ -141,10 +141,8 @@ impl Contender for Seat {
         let inside = table.entry(self.key.clone()).or_default();
         if !inside.admits(self.claim.mode()) {
             // Listened to under the mutex: whoever leaves from now on rings.
-            return Ok(Attempt::Busy(Busy {
-                seen: inside.seen(),
-                wakes: vec![inside.bell.listen()],
-            }));
+            let wakes = vec![inside.bell.listen()];
+            return Ok(Attempt::Busy(Busy::new(inside.seen(), wakes)));
         }
         inside.claims.push(Inmate {
             claim: self.claim.id(),

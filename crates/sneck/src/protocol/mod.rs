@@ -60,6 +60,11 @@ pub trait Protocol: Debug + Send + Sync {
         Ground::Local
     }
 
+    /// What it consists of, if it is several locks taken as one. Empty: it is one.
+    fn parts(&self) -> Vec<Arc<dyn Protocol>> {
+        Vec::new()
+    }
+
     /// Start one claimant's state: open, connect. Takes nothing.
     fn contend(&self, claim: &Arc<Claim>) -> Result<Box<dyn Contender>>;
 
@@ -130,11 +135,49 @@ pub enum Attempt {
 
 /// What is in the way, and what may end it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Busy {
     /// What was seen. Holders may be left out where naming them costs more than the try.
     pub seen: Sighting,
     /// Hints when to try again; never proof.
     pub wakes: Vec<Wake>,
+    /// Whether [`Contender::block`] has a queue to sleep in.
+    pub queue: Queue,
+    /// Which one of several is in the way, where the place has parts ([`Protocol::parts`]): what was seen is about this one.
+    pub part: Option<Arc<dyn Protocol>>,
+    /// Whether parts that were had already were given back for it.
+    pub gave: Gave,
+}
+
+impl Busy {
+    /// Seen so, to be ended by these; no queue to sleep in, and the place is one.
+    pub fn new(seen: Sighting, wakes: Vec<Wake>) -> Busy {
+        Busy {
+            seen,
+            wakes,
+            queue: Queue::None,
+            part: None,
+            gave: Gave::Nothing,
+        }
+    }
+}
+
+/// Whether there is a queue to sleep in: [`Contender::block`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// There is none for what is in the way.
+    None,
+    /// The kernel's.
+    Kernel,
+}
+
+/// What one who takes several gave back because another one of them was held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gave {
+    /// It had nothing yet.
+    Nothing,
+    /// It had some.
+    Parts,
 }
 
 /// How a sleep in the kernel's queue ended.
@@ -144,6 +187,8 @@ pub enum Blocked {
     Held(Box<dyn Held>),
     /// The file was replaced meanwhile: try again.
     Again,
+    /// One of several was had, another one was not, and all were given back: pause, and try again.
+    GaveBack,
     /// The deadline came.
     Stopped,
     /// A signal handler ran in this thread.
@@ -161,6 +206,11 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// At this deadline.
+    pub(crate) fn at(deadline: Deadline) -> Stop {
+        Stop { deadline }
+    }
+
     /// Until when.
     pub fn deadline(&self) -> Deadline {
         self.deadline

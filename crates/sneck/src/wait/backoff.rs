@@ -18,6 +18,8 @@ enum Jitter {
     None,
     /// Between half and all of the length, so that those who poll do not stay in step.
     Half,
+    /// Between nothing and all of the length.
+    All,
 }
 
 impl Backoff {
@@ -61,6 +63,16 @@ impl Backoff {
         )
     }
 
+    /// After parts of a lock were given back because another one was held: so short, and so much left to chance, that two who do this to each other part.
+    pub(crate) fn given_back() -> Backoff {
+        Backoff::new(
+            Duration::from_micros(100),
+            2,
+            Duration::from_millis(20),
+            Jitter::All,
+        )
+    }
+
     fn new(first: Duration, factor: u32, most: Duration, jitter: Jitter) -> Backoff {
         Backoff {
             next: first,
@@ -77,11 +89,8 @@ impl Backoff {
         self.next = (length * self.factor).min(self.most);
         match self.jitter {
             Jitter::None => length,
-            Jitter::Half => {
-                // The standard library's only source of chance; its keys differ from call to call.
-                let chance = RandomState::new().build_hasher().finish();
-                length / 2 + (length / 2).mul_f64(chance as f64 / u64::MAX as f64)
-            }
+            Jitter::Half => length / 2 + (length / 2).mul_f64(chance()),
+            Jitter::All => length.mul_f64(chance()),
         }
     }
 
@@ -89,6 +98,11 @@ impl Backoff {
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
+}
+
+/// From 0 to 1. The standard library's only source of chance; its keys differ from call to call.
+fn chance() -> f64 {
+    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
 }
 
 #[cfg(test)]
