@@ -26,6 +26,7 @@
 //! | [`folder`] | a folder of a test's own |
 //! | [`planted`] | what may stand where a lock should be, and what must come of it |
 //! | [`sys`] | fork, trace, signals, limits, users: the only `unsafe` |
+//! | [`task`] | the least of an async runtime |
 //! | [`postgres`] | a real server of a test's own |
 //!
 //! No test asserts an absolute time: only order, blocking, counts and lower bounds. [`PATIENCE`] is how long a test waits for
@@ -50,6 +51,7 @@ pub mod postgres;
 pub mod race;
 pub mod storm;
 pub mod sys;
+pub mod task;
 
 pub use block::{Blocked, must_block};
 pub use child::{Child, Session, serve, serve_with};

@@ -42,8 +42,8 @@ use crate::holder::{Holder, Source};
 use crate::lock::{Handle, Reentry};
 use crate::observer::{Event, Interrupt};
 use crate::protocol::{
-    Attempt, Blocked, Contender, Gave, Held, Modes, Protocol, Queue, Removable, Sighting, Stop,
-    Wake,
+    Attempt, Blocked, Contender, Gave, Held, Modes, Protocol, Queue, Reach, Removable, Sighting,
+    Stop, Wake,
 };
 use crate::queue::{self, Acquirer, Ticket, Who};
 use crate::stale::{Judge, Stale};
@@ -437,7 +437,9 @@ impl Acquisition {
                 if matches!(self.phase, Phase::Armed(_)) {
                     self.phase = Phase::Try;
                 }
-                self.sleeper().soon();
+                if let Some(sleeper) = &mut self.sleeper {
+                    sleeper.soon();
+                }
             }
             Nap::Interrupted => {
                 let observer = self.handle.settings.observer.as_ref();
@@ -450,6 +452,16 @@ impl Acquisition {
             }
         }
         Ok(())
+    }
+
+    /// Who is excluded by it: a server's lock has to be asked for over a network.
+    pub(crate) fn reach(&self) -> Reach {
+        self.handle.protocol.capabilities().reach
+    }
+
+    /// The lock's name in the process.
+    pub(crate) fn identity(&self) -> &Arc<str> {
+        &self.handle.identity
     }
 
     pub(crate) fn ticket(&self) -> Option<&Ticket> {

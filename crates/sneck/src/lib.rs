@@ -79,6 +79,7 @@ mod wait;
 
 pub use breaking::Cleared;
 pub use claim::{Claim, Mode, Party};
+pub use drive::future::Acquiring;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::Guard;
 pub use holder::{Birth, Holder, Marked, Source};

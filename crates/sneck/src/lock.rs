@@ -3,7 +3,7 @@
 use crate::acquire::Acquisition;
 use crate::breaking::{self, Cleared};
 use crate::claim::{Mode, Party};
-use crate::drive;
+use crate::drive::{self, future::Acquiring};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guard;
 use crate::observer::Observer;
@@ -308,13 +308,74 @@ impl Lock {
     /// # Errors
     /// As [`Lock::acquire`].
     pub fn acquire_until(&self, deadline: impl Into<Deadline>) -> Result<Guard> {
-        let acquirer = match self.handle.settings.owner {
-            Owner::Thread => Acquirer::Thread(thread::current().id()),
-            Owner::Handle => Acquirer::Handle(self.handle.id),
-            Owner::Named(number) => Acquirer::Named(number),
-        };
+        let acquirer = self.acquirer(Acquirer::Thread(thread::current().id()));
         let machine = Acquisition::new(self.handle.clone(), acquirer, deadline.into())?;
         drive::block::acquire(machine)
+    }
+
+    fn acquirer(&self, usual: Acquirer) -> Acquirer {
+        match self.handle.settings.owner {
+            Owner::Thread => usual,
+            Owner::Handle => Acquirer::Handle(self.handle.id),
+            Owner::Named(number) => Acquirer::Named(number),
+        }
+    }
+
+    /// The same for a task of any async runtime: it waits without keeping a thread asleep, and as long as the builder's timeout says (usually for ever).
+    ///
+    /// Of all tasks of the process at most one for each contended lock, and 16 in all, stand in the kernel's queue, each with a thread of ours that sleeps for it. Others wait their
+    /// turn in the process's own line, first come, first served; and where more than 16 locks are held by other processes at a time, the rest waits on events, which is less
+    /// fair: whoever stands in the kernel's queue gets those locks first.
+    ///
+    /// A task is nobody in particular (see [`Owner`]): one that acquires what it holds itself waits without end, as with a runtime's own mutex. The guard
+    /// may be kept across `.await` and dropped anywhere. Dropping it talks to the server where a server keeps the lock.
+    ///
+    /// ```
+    /// # fn block_on<F: Future>(future: F) -> F::Output { pollster(future) }
+    /// # fn pollster<F: Future>(future: F) -> F::Output {
+    /// #     struct Unpark(std::thread::Thread);
+    /// #     impl std::task::Wake for Unpark { fn wake(self: std::sync::Arc<Self>) { self.0.unpark() } }
+    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     loop {
+    /// #         if let std::task::Poll::Ready(out) = future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) { return out }
+    /// #         std::thread::park();
+    /// #     }
+    /// # }
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("app.lock");
+    /// # block_on(async {
+    /// use sneck::Lock;
+    /// let lock = Lock::new(&path)?;
+    /// let guard = lock.acquire_async().await?;
+    /// // … .await …
+    /// guard.release()?;
+    /// # Ok::<(), sneck::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`]; [`ErrorKind::Usage`] for [`Reentry::Idempotent`] without an [`Owner`].
+    pub fn acquire_async(&self) -> Acquiring {
+        self.acquire_async_until(self.handle.settings.timeout)
+    }
+
+    /// The same, waiting at most this long from now. Zero is one try.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire_async`].
+    pub fn acquire_async_within(&self, wait: Duration) -> Acquiring {
+        self.acquire_async_until(Timeout::from(wait))
+    }
+
+    /// The same, before a moment or by any other [`Timeout`], which is counted from now and not from the first poll.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire_async`].
+    pub fn acquire_async_until(&self, deadline: impl Into<Deadline>) -> Acquiring {
+        let acquirer = self.acquirer(Acquirer::SomeTask);
+        Acquiring::new(self.handle.clone(), acquirer, deadline.into())
     }
 
     /// What stands at the place right now, and who holds it. Without side effects: nothing is opened that could disturb a holder, nothing

@@ -6,10 +6,10 @@
 use crate::claim::{Claim, Mode};
 use crate::guard::Holding;
 use crate::protocol::Standing;
+use crate::sys::Nap;
 use crate::sys::fork::{PerProcess, generation};
-use crate::sys::{Nap, futex};
+use crate::wait::Nudge;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::thread::ThreadId;
@@ -82,29 +82,7 @@ type Slot = Arc<OnceLock<Weak<Holding>>>;
 #[derive(Debug)]
 struct Behind {
     inside: Inside,
-    seat: Arc<Seat>,
-}
-
-/// What one waits on: 1 once it is one's turn.
-#[derive(Debug, Default)]
-struct Seat {
-    turn: AtomicU32,
-    /// The task to wake, if a task waits here.
-    task: Mutex<Option<Waker>>,
-}
-
-impl Seat {
-    /// It is one's turn since a moment ago. Not under the mutex of the lines: waking a task runs code of its runtime.
-    fn call(&self) {
-        futex::wake(&self.turn);
-        if let Some(task) = self.task().take() {
-            task.wake();
-        }
-    }
-
-    fn task(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.task.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    turn: Arc<Nudge>,
 }
 
 impl Line {
@@ -115,7 +93,7 @@ impl Line {
 
     /// Let in whoever is next: those to be called once the mutex is free.
     #[must_use]
-    fn advance(&mut self) -> Vec<Arc<Seat>> {
+    fn advance(&mut self) -> Vec<Arc<Nudge>> {
         let mut called = Vec::new();
         while let Some(next) = self.behind.front() {
             if !self.admits(next.inside.mode) {
@@ -125,8 +103,8 @@ impl Line {
                 break;
             };
             self.inside.push(next.inside);
-            next.seat.turn.store(1, Ordering::Release);
-            called.push(next.seat);
+            next.turn.mark();
+            called.push(next.turn);
         }
         called
     }
@@ -138,7 +116,7 @@ pub(crate) struct Ticket {
     lock: Arc<str>,
     claim: u64,
     /// None: it was one's turn at once.
-    seat: Option<Arc<Seat>>,
+    turn: Option<Arc<Nudge>>,
     /// How many stood behind the turn when we came.
     before: u32,
     holding: Slot,
@@ -159,22 +137,22 @@ impl Ticket {
         let mut lines = lines();
         let line = lines.entry(lock.clone()).or_default();
         let before = u32::try_from(line.behind.len()).unwrap_or(u32::MAX);
-        let seat = if before == 0 && line.admits(claim.mode()) {
+        let turn = if before == 0 && line.admits(claim.mode()) {
             line.inside.push(inside);
             None
         } else {
-            let seat = Arc::new(Seat::default());
+            let turn = Arc::new(Nudge::default());
             line.behind.push_back(Behind {
                 inside,
-                seat: seat.clone(),
+                turn: turn.clone(),
             });
-            Some(seat)
+            Some(turn)
         };
         drop(lines);
         Ticket {
             lock,
             claim: claim.id(),
-            seat,
+            turn,
             before,
             holding,
             generation,
@@ -188,31 +166,19 @@ impl Ticket {
 
     /// Whether it is one's turn.
     pub(crate) fn has_turn(&self) -> bool {
-        self.seat
-            .as_ref()
-            .is_none_or(|s| s.turn.load(Ordering::Acquire) == 1)
+        self.turn.as_ref().is_none_or(|turn| turn.is_given())
     }
 
     /// Sleep until it may be.
     pub(crate) fn sleep(&self, longest: Duration) -> Nap {
-        self.seat
+        self.turn
             .as_ref()
-            .map_or(Nap::Woken, |s| futex::wait(&s.turn, 0, longest))
+            .map_or(Nap::Woken, |turn| turn.sleep(longest))
     }
 
     /// Wake this task when it is its turn. True: it is already.
     pub(crate) fn wakes(&self, task: &Waker) -> bool {
-        let Some(seat) = &self.seat else {
-            return true;
-        };
-        // Under the mutex that whoever calls takes after it has given the turn: either it finds the waker, or we find the turn.
-        let mut waiting = seat.task();
-        match &mut *waiting {
-            Some(known) => known.clone_from(task),
-            none => *none = Some(task.clone()),
-        }
-        drop(waiting);
-        self.has_turn()
+        self.turn.as_ref().is_none_or(|turn| turn.wakes(task))
     }
 
     /// From now on this holding is what has the turn.
@@ -291,7 +257,7 @@ fn leave(lock: &Arc<str>, claim: u64) {
         lines.remove(lock);
     }
     drop(lines);
-    called.iter().for_each(|seat| seat.call());
+    called.iter().for_each(|turn| turn.rouse());
 }
 
 impl Drop for Ticket {

@@ -7,14 +7,17 @@
 //! | `exclusion.rs` | one holder, or many readers; timeouts; releases; forks |
 //! | `leaving.rs` | giving up and being killed leave nothing behind |
 //! | `process.rs` | what holds inside one process: re-entry, order, observers, looking |
+//! | `tasks.rs` | what holds for tasks as it does for threads |
 
 mod exclusion;
 mod leaving;
 mod process;
+mod tasks;
 
 pub use exclusion::*;
 pub use leaving::*;
 pub use process::*;
+pub use tasks::*;
 
 use crate::block::{self, must_block};
 use crate::child::course;
@@ -61,6 +64,13 @@ macro_rules! each_conformance_function {
             first_come_first_served_in_one_process
             readers_enter_together_and_not_past_a_waiting_writer
             looking_changes_nothing
+            a_task_waits_for_the_holder_and_gets_the_lock
+            a_task_gives_up_when_its_time_is_over_and_names_the_holder
+            tasks_and_threads_of_one_process_are_served_as_they_came
+            tasks_that_read_enter_together
+            a_task_that_is_dropped_while_it_waits_leaves_nothing_behind
+            a_grant_that_comes_too_late_for_a_dropped_task_is_given_back
+            tasks_threads_and_processes_exclude_each_other
         }
     };
     ($waiting:ident: $($name:ident)*) => {$(
@@ -185,6 +195,7 @@ mod tests {
             include_str!("exclusion.rs"),
             include_str!("leaving.rs"),
             include_str!("process.rs"),
+            include_str!("tasks.rs"),
         ];
         let lines = sources.iter().flat_map(|s| s.lines());
         let functions = lines.filter_map(|l| l.strip_prefix("pub fn "));

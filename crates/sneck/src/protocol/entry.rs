@@ -11,7 +11,7 @@
 use super::form::{CHANGING, Form, Found, Made, Seen, Spot, see, unchanged};
 use super::{
     Attempt, Busy, Capabilities, Clean, Contender, Endures, Held, Mark, Protocol, Removable,
-    Removal, Right, Sighting, Standing, Wake,
+    Removal, Right, Sighting, Standing, Stop, Wake,
 };
 use crate::claim::{Claim, Mode};
 use crate::error::{Error, ErrorKind, Result};
@@ -378,7 +378,7 @@ impl<F: Form> Holding<F> {
             if deadline.has_passed() {
                 return None;
             }
-            match wait::in_kernel(deadline, || folder.flock()) {
+            match wait::in_kernel(&Stop::at(deadline), || folder.flock()) {
                 Ok(Ended::Done(())) => return Some(folder),
                 Ok(Ended::TimedOut | Ended::Interrupted) => {}
                 Ok(Ended::NoTimer) => {

@@ -331,7 +331,7 @@ impl<F: Family> Contender for Seat<F> {
             return Ok(Blocked::NoQueue);
         };
         let mode = self.claim.mode();
-        match wait::in_kernel(stop.deadline, || F::lock(file, mode)) {
+        match wait::in_kernel(stop, || F::lock(file, mode)) {
             Ok(Ended::Done(())) => Ok(self.taken()?.map_or(Blocked::Again, Blocked::Held)),
             Ok(Ended::TimedOut) => Ok(Blocked::Stopped),
             Ok(Ended::Interrupted) => Ok(Blocked::Interrupted),

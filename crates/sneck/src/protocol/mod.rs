@@ -36,6 +36,7 @@ use crate::holder::Holder;
 use crate::place::{Place, Registry};
 use crate::sys::file as sys_file;
 use crate::timeout::{Deadline, Moment};
+use crate::wait::Stopper;
 use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -200,15 +201,25 @@ pub enum Blocked {
 }
 
 /// When a sleep in the kernel must end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Stop {
     pub(crate) deadline: Deadline,
+    /// Who may end it before.
+    pub(crate) by: Option<Arc<Stopper>>,
 }
 
 impl Stop {
     /// At this deadline.
     pub(crate) fn at(deadline: Deadline) -> Stop {
-        Stop { deadline }
+        Stop { deadline, by: None }
+    }
+
+    /// The same, or when this one is asked.
+    pub(crate) fn or_by(self, stopper: &Arc<Stopper>) -> Stop {
+        Stop {
+            by: Some(stopper.clone()),
+            ..self
+        }
     }
 
     /// Until when.

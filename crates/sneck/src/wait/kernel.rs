@@ -9,56 +9,158 @@
 //! its one timer a process belong to the program.
 
 use super::Ended;
-use crate::timeout::Deadline;
+use crate::protocol::Stop;
+use crate::timeout::{Deadline, Moment};
 use std::io;
+use std::marker::PhantomData;
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How often the signal is repeated once the deadline has come.
 const REPEAT: Duration = Duration::from_millis(5);
 
-/// Run a blocking call that a signal can interrupt (`ErrorKind::Interrupted`), until it is done, the deadline comes or a signal
+/// Run a blocking call that a signal can interrupt (`ErrorKind::Interrupted`), until it is done, the deadline comes, somebody stops it or a signal
 /// handler of the program runs.
 pub(crate) fn in_kernel<T>(
-    deadline: Deadline,
+    stop: &Stop,
     call: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<Ended<T>> {
-    let alarm = match deadline {
-        Deadline::Never => None,
-        Deadline::Once => return Ok(Ended::TimedOut),
-        Deadline::At(moment) => match Alarm::set(deadline, moment.since_boot()) {
+    let alarm = match (stop.deadline, &stop.by) {
+        (Deadline::Once, _) => return Ok(Ended::TimedOut),
+        (Deadline::Never, None) => None,
+        (deadline, _) => match Alarm::set(deadline) {
             Some(alarm) => Some(alarm),
             None => return Ok(Ended::NoTimer),
         },
     };
+    let stoppable = match (&alarm, &stop.by) {
+        (Some(alarm), Some(stopper)) => match stopper.enter(alarm) {
+            Some(inside) => Some(inside),
+            None => return Ok(Ended::TimedOut),
+        },
+        _ => None,
+    };
     let result = call();
-    drop(alarm);
+    let stopped = stoppable.is_some_and(Inside::leave);
+    if let Some(mut alarm) = alarm {
+        alarm.fired |= stopped;
+    }
     match result {
         Ok(done) => Ok(Ended::Done(done)),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(if deadline.has_passed() {
-            Ended::TimedOut
-        } else {
-            Ended::Interrupted
-        }),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            Ok(if stopped || stop.deadline.has_passed() {
+                Ended::TimedOut
+            } else {
+                Ended::Interrupted
+            })
+        }
         Err(error) => Err(error),
+    }
+}
+
+/// Ends a blocked call in another thread, before its deadline.
+///
+/// It brings the alarm of that thread forward. So the signal is repeated by the kernel until the thread is out, and nothing is sent to a thread that has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Stopper {
+    state: Mutex<Stopping>,
+}
+
+#[derive(Debug, Default)]
+struct Stopping {
+    asked: bool,
+    /// The alarm of the thread that is inside.
+    alarm: Option<Timer>,
+}
+
+impl Stopper {
+    /// End the call, or let it not begin.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state();
+        state.asked = true;
+        if let Some(timer) = &state.alarm {
+            timer.start(Moment::now().since_boot());
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Stopping> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this alarm can be brought forward. None: it was asked for already.
+    fn enter<'a>(&'a self, alarm: &Alarm) -> Option<Inside<'a>> {
+        let mut state = self.state();
+        if state.asked {
+            return None;
+        }
+        state.alarm = Some(Timer(alarm.timer.0));
+        Some(Inside(self))
+    }
+}
+
+/// The call may be running.
+struct Inside<'a>(&'a Stopper);
+
+impl Inside<'_> {
+    /// The call is over. True: somebody stopped it.
+    fn leave(self) -> bool {
+        self.0.state().asked
+    }
+}
+
+impl Drop for Inside<'_> {
+    /// Before the alarm is deleted.
+    fn drop(&mut self) {
+        self.0.state().alarm = None;
+    }
+}
+
+/// A timer of the kernel's. Any thread of the process may start it.
+#[derive(Debug)]
+struct Timer(libc::timer_t);
+
+// SAFETY: the pointer is the kernel's number of the timer in libc's clothes; timer_settime and timer_delete may be called from any thread of the process.
+unsafe impl Send for Timer {}
+
+impl Timer {
+    /// Fire at this moment, and again and again from then on.
+    fn start(&self, at: Duration) -> bool {
+        let when = libc::itimerspec {
+            it_interval: timespec(REPEAT),
+            it_value: timespec(at),
+        };
+        // SAFETY: the timer is alive (its `Alarm` deletes it last, after `Inside` is dropped), `when` is valid, the old value is not asked for.
+        let started = unsafe {
+            libc::timer_settime(
+                self.0,
+                libc::TIMER_ABSTIME,
+                &raw const when,
+                ptr::null_mut(),
+            )
+        };
+        started == 0
     }
 }
 
 /// A timer that signals this thread. Not Send: it is about the thread that set it.
 struct Alarm {
-    timer: libc::timer_t,
+    timer: Timer,
     signal: libc::c_int,
     deadline: Deadline,
     /// What the thread's mask was, if it had to be changed.
     mask: Option<libc::sigset_t>,
+    /// Brought forward: a signal may be on its way before the deadline.
+    fired: bool,
+    _this_thread: PhantomData<*const ()>,
 }
 
 extern "C" fn nothing(_: libc::c_int) {}
 
 impl Alarm {
-    fn set(deadline: Deadline, at: Duration) -> Option<Alarm> {
+    fn set(deadline: Deadline) -> Option<Alarm> {
         let signal = signal()?;
         let mut timer: libc::timer_t = ptr::null_mut();
         // SAFETY: sigevent is a plain C struct for which all zeroes is a value.
@@ -74,36 +176,28 @@ impl Alarm {
             return None;
         }
         let mut alarm = Alarm {
-            timer,
+            timer: Timer(timer),
             signal,
             deadline,
             mask: None,
+            fired: false,
+            _this_thread: PhantomData,
         };
         let before = change_mask(libc::SIG_UNBLOCK, &set_of(signal));
         alarm.mask = contains(&before, signal).then_some(before);
-        let when = libc::itimerspec {
-            it_interval: timespec(REPEAT),
-            it_value: timespec(at),
-        };
-        // SAFETY: the timer is ours and alive, `when` is valid, the old value is not asked for.
-        let started = unsafe {
-            libc::timer_settime(
-                alarm.timer,
-                libc::TIMER_ABSTIME,
-                &raw const when,
-                ptr::null_mut(),
-            )
-        };
-        (started == 0).then_some(alarm)
+        match deadline {
+            Deadline::At(moment) if !alarm.timer.start(moment.since_boot()) => None,
+            _ => Some(alarm),
+        }
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
         // SAFETY: ours, deleted once.
-        unsafe { libc::timer_delete(self.timer) };
+        unsafe { libc::timer_delete(self.timer.0) };
         // Before the deadline the timer has never fired: nothing is on its way, and a hand-over is two system calls shorter.
-        if self.deadline.has_passed() {
+        if self.fired || self.deadline.has_passed() {
             let set = set_of(self.signal);
             change_mask(libc::SIG_BLOCK, &set);
             // A signal that was on its way must not interrupt a later call of the program.
@@ -164,6 +258,11 @@ fn empty_set() -> libc::sigset_t {
 /// The signal used last; asked again before each wait whether it is still ours.
 static CHOSEN: AtomicI32 = AtomicI32::new(0);
 
+/// Choose the signal in this thread: its mask says what the program reads with sigwait or signalfd, and that of a thread of ours does not.
+pub(crate) fn choose_signal() {
+    signal();
+}
+
 /// A real-time signal whose action is ours, or the default one, which we then replace. One that the thread blocks may be somebody's who reads
 /// it with sigwait or signalfd: only if there is no other.
 fn signal() -> Option<libc::c_int> {
@@ -219,12 +318,12 @@ fn take(signal: libc::c_int) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::timeout::{Moment, Timeout};
+    use crate::timeout::Timeout;
     use std::os::fd::AsFd;
 
     fn blocked_read(deadline: Deadline) -> Ended<usize> {
         let (reader, _writer) = rustix::pipe::pipe().unwrap();
-        in_kernel(deadline, || {
+        in_kernel(&Stop::at(deadline), || {
             Ok(rustix::io::read(reader.as_fd(), &mut [0_u8; 1])?)
         })
         .unwrap()

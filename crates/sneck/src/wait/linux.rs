@@ -1,12 +1,14 @@
-//! Events on Linux: inotify for directory entries, pidfds for processes, poll for all together.
+//! Events for a thread on Linux: inotify for directory entries, pidfds for processes, poll for all together.
+//!
+//! Not for: tasks, and threads that wait for a bell beside all this (`reactor.rs`).
 //!
 //! inotify instances are few (128 a user) and closing one that had watches costs some 11 ms, so they are kept and lent to
 //! whoever sleeps. What cannot be armed (EMFILE, ENOSPC, ENOSYS, no permission) makes the sleep short, nothing else.
 
-use super::{Bell, Trust};
+use super::{Bell, Doze, Trust};
 use crate::protocol::Wake;
 use crate::sys::fork::{PerProcess, Unshared};
-use crate::sys::{Nap, process};
+use crate::sys::{Nap, Presence, process};
 use crate::timeout::Moment;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
@@ -18,13 +20,45 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long to sleep where a watch could not be set because nothing stood there.
-const MISSED: Duration = Duration::from_millis(1);
+pub(super) const MISSED: Duration = Duration::from_millis(1);
 
 /// Instances that nobody sleeps on just now.
 static IDLE: PerProcess<Mutex<Vec<Unshared<OwnedFd>>>> = PerProcess::new();
 
 fn idle() -> &'static Mutex<Vec<Unshared<OwnedFd>>> {
     IDLE.get(|| Mutex::new(Vec::new()))
+}
+
+pub(super) fn new_inotify() -> rustix::io::Result<Unshared<OwnedFd>> {
+    init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(Unshared::new)
+}
+
+/// Watch what stands at the path, or its folder where the file itself cannot be watched.
+pub(super) fn add_watch_for(
+    instance: &OwnedFd,
+    path: &Path,
+    how: WatchFlags,
+) -> rustix::io::Result<i32> {
+    let file = WatchFlags::ATTRIB
+        | WatchFlags::DELETE_SELF
+        | WatchFlags::MOVE_SELF
+        | WatchFlags::CLOSE_WRITE
+        | WatchFlags::CLOSE_NOWRITE
+        | WatchFlags::DONT_FOLLOW;
+    let folder = WatchFlags::DELETE
+        | WatchFlags::MOVED_FROM
+        | WatchFlags::MOVED_TO
+        | WatchFlags::CREATE
+        | WatchFlags::CLOSE_WRITE
+        | WatchFlags::CLOSE_NOWRITE
+        | WatchFlags::ONLYDIR;
+    match add_watch(instance, path, file | how) {
+        Err(Errno::ACCESS) => match path.parent() {
+            Some(parent) => add_watch(instance, parent, folder | how),
+            None => Err(Errno::ACCESS),
+        },
+        other => other,
+    }
 }
 
 /// An instance on loan, and what is watched with it.
@@ -41,7 +75,7 @@ impl Watcher {
         let kept = idle().lock().unwrap_or_else(PoisonError::into_inner).pop();
         let instance = match kept {
             Some(instance) => instance,
-            None => Unshared::new(init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?),
+            None => new_inotify().ok()?,
         };
         Some(Watcher {
             instance: Some(instance),
@@ -55,28 +89,12 @@ impl Watcher {
         let Some(instance) = &self.instance else {
             return false;
         };
-        let file = WatchFlags::ATTRIB
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::CLOSE_WRITE
-            | WatchFlags::CLOSE_NOWRITE
-            | WatchFlags::DONT_FOLLOW;
-        let folder = WatchFlags::DELETE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::CREATE
-            | WatchFlags::CLOSE_WRITE
-            | WatchFlags::CLOSE_NOWRITE
-            | WatchFlags::ONLYDIR;
-        let watch = match add_watch(&**instance, path, file) {
+        let watch = match add_watch_for(instance, path, WatchFlags::empty()) {
             // Gone already. The try that follows arming finds out, unless the same holder has put it there again by then.
             Err(Errno::NOENT) => {
                 self.missed = true;
                 return true;
             }
-            Err(Errno::ACCESS) => path
-                .parent()
-                .map_or(Err(Errno::ACCESS), |p| add_watch(&**instance, p, folder)),
             other => other,
         };
         self.watches.extend(watch);
@@ -118,6 +136,8 @@ pub(crate) struct Armed {
     ready: Vec<Unshared<OwnedFd>>,
     at: Option<Moment>,
     bell: Option<(Bell, u32)>,
+    /// Instead of all of these, where a bell is to be heard beside others: one sleep is on a word in memory or on descriptors.
+    mixed: Option<Doze>,
     trust: Trust,
 }
 
@@ -130,12 +150,19 @@ impl Armed {
             ready: Vec::new(),
             at: None,
             bell: None,
+            mixed: None,
             trust: Trust::Events,
         };
         if wakes.is_empty() {
             armed.trust = Trust::Polling;
         }
-        let bells = wakes.iter().filter(|w| matches!(w, Wake::Rung(..))).count();
+        let rings = |wake: &Wake| matches!(wake, Wake::Rung(..));
+        if wakes.len() > 1 && wakes.iter().any(rings) {
+            // Where no thread is to be had that listens for us, the sleep is short.
+            armed.mixed = Doze::new(wakes).ok();
+            armed.trust = armed.mixed.as_ref().map_or(Trust::Polling, Doze::trust);
+            return armed;
+        }
         for wake in wakes {
             match wake {
                 Wake::Entry(path) => {
@@ -147,26 +174,18 @@ impl Armed {
                     }
                 }
                 // A process that has ended already was judged by the loop and left alone: its end wakes nobody any more.
-                Wake::Exit(pid) => {
-                    if let Ok(handle) = process::open(pid) {
-                        armed.exits.push(Unshared::new(handle));
-                    }
-                }
+                Wake::Exit(pid) => match process::open(pid) {
+                    Ok(handle) => armed.exits.push(Unshared::new(handle)),
+                    Err(Presence::Alive | Presence::Unknown) => armed.trust = Trust::Polling,
+                    Err(_) => {}
+                },
                 Wake::Ready(descriptor) => armed.ready.push(Unshared::new(descriptor)),
                 Wake::At(moment) => armed.at = Some(armed.at.map_or(moment, |at| at.min(moment))),
                 Wake::Rung(bell, heard) => armed.bell = Some((bell, heard)),
             }
         }
         armed.forget_ended();
-        // One sleep is on a word in memory or on descriptors. No protocol has both, nor two bells; one that had would sleep short.
-        if bells > 1 || (bells == 1 && armed.has_descriptors()) {
-            armed.trust = Trust::Polling;
-        }
         armed
-    }
-
-    fn has_descriptors(&self) -> bool {
-        self.watcher.is_some() || !self.exits.is_empty() || !self.ready.is_empty()
     }
 
     /// Whether events can be relied on.
@@ -176,6 +195,9 @@ impl Armed {
 
     /// Sleep until a hint comes, at most so long.
     pub(crate) fn sleep(&mut self, longest: Duration) -> Nap {
+        if let Some(mixed) = &mut self.mixed {
+            return mixed.sleep(longest);
+        }
         let longest = self.at.map_or(longest, |at| longest.min(at.until()));
         if let Some((bell, heard)) = &self.bell {
             return bell.sleep(*heard, longest);
@@ -246,13 +268,24 @@ mod tests {
     }
 
     #[test]
-    fn a_bell_beside_descriptors_makes_the_sleep_short() {
-        let wakes = || vec![Bell::default().listen(), Wake::Exit(std::process::id())];
-        assert_eq!(Armed::new(wakes()).trust(), Trust::Polling);
-        let two = wakes()
-            .into_iter()
-            .chain(wakes())
-            .filter(|w| matches!(w, Wake::Rung(..)));
-        assert_eq!(Armed::new(two.collect()).trust(), Trust::Polling);
+    fn a_bell_is_heard_beside_others_and_they_beside_it() {
+        let (bell, other) = (Bell::default(), Bell::default());
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let wakes = || {
+            let ready = Wake::Ready(reader.try_clone().unwrap());
+            vec![bell.listen(), ready, other.listen()]
+        };
+        let ends: [&dyn Fn(); 3] = [&|| bell.ring(), &|| other.ring(), &|| {
+            drop(rustix::io::write(&writer, b"x").unwrap())
+        }];
+        for end in ends {
+            let mut armed = Armed::new(wakes());
+            assert_eq!(armed.trust(), Trust::Events);
+            assert_eq!(armed.sleep(Duration::from_millis(5)), Nap::TimedOut);
+            let sleeper = std::thread::spawn(move || armed.sleep(NEVER));
+            std::thread::sleep(Duration::from_millis(20));
+            end();
+            assert_eq!(sleeper.join().unwrap(), Nap::Woken);
+        }
     }
 }

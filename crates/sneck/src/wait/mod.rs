@@ -6,28 +6,47 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `backoff.rs` | how long to sleep when no event can be relied on |
-//! | `linux.rs` | inotify, pidfds, poll |
-//! | `kernel.rs` | a blocking system call with a deadline |
-//! | `unsupported.rs` | both, on a platform that has neither: polling |
+//! | `linux.rs` | for threads: inotify, pidfds, poll |
+//! | `kernel.rs` | a blocking system call with a deadline, which others may end |
+//! | `nudge.rs` | what a thread or a task sleeps on that others may end |
+//! | `reactor.rs` | for tasks: one thread that wakes them, and `poller.rs`, what it listens to |
+//! | `crew.rs` | for tasks: a few threads that sleep in the kernel's queues, or talk to servers |
+//! | `unsupported.rs` | all of it on a platform that has none: polling |
 
 mod backoff;
+mod crew;
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 mod kernel;
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 mod linux;
+mod nudge;
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+mod poller;
+mod reactor;
 #[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
 mod unsupported;
 
 pub(crate) use backoff::Backoff;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
-pub(crate) use unsupported::{Armed, in_kernel};
+pub(crate) use crew::{Errand, NoRoom, Room};
+pub(crate) use nudge::Nudge;
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
-pub(crate) use {kernel::in_kernel, linux::Armed};
+use poller::{Hint, Poller};
+pub(crate) use reactor::Doze;
+#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+pub(crate) use unsupported::{Armed, Stopper, choose_signal, in_kernel};
+#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+use unsupported::{Hint, Poller};
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+pub(crate) use {
+    kernel::{Stopper, choose_signal, in_kernel},
+    linux::Armed,
+};
 
 use crate::protocol::Wake;
 use crate::sys::{Nap, futex};
-use std::sync::Arc;
+use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// How waiting is done.
@@ -45,27 +64,61 @@ pub enum Waiting {
 /// What ends the contention inside one process: whoever leaves rings, and those who listened before wake.
 #[derive(Debug, Clone, Default)]
 pub struct Bell {
-    /// How often it was rung.
-    rung: Arc<AtomicU32>,
+    clapper: Arc<Clapper>,
+}
+
+#[derive(Debug, Default)]
+struct Clapper {
+    /// How often it was rung. Threads sleep on it.
+    rung: AtomicU32,
+    /// Those who listen for something else too, until the next time it rings.
+    listening: Mutex<Vec<Weak<Nudge>>>,
 }
 
 impl Bell {
     /// A hint that comes when it is rung from now on, even before anybody sleeps. What one waits for is to be looked at afterwards, or under the
     /// mutex that whoever leaves takes too.
     pub fn listen(&self) -> Wake {
-        Wake::Rung(self.clone(), self.rung.load(Ordering::Acquire))
+        Wake::Rung(self.clone(), self.clapper.rung.load(Ordering::Acquire))
     }
 
     /// Wake all who listened.
     pub fn ring(&self) {
-        self.rung.fetch_add(1, Ordering::Release);
-        futex::wake(&self.rung);
+        let clapper = &*self.clapper;
+        clapper.rung.fetch_add(1, Ordering::Release);
+        futex::wake(&clapper.rung);
+        // After counting: whoever adds itself later sees the count.
+        let listening = mem::take(&mut *clapper.listening());
+        let listening = listening.iter().filter_map(Weak::upgrade);
+        listening.for_each(|nudge| nudge.give());
+    }
+
+    /// Give this nudge once it has been rung more often than so.
+    fn nudge(&self, heard: u32, nudge: &Arc<Nudge>) {
+        let mut listening = self.clapper.listening();
+        if listening.len() == listening.capacity() {
+            // Those who no longer listen.
+            listening.retain(|nudge| nudge.strong_count() > 0);
+        }
+        listening.push(Arc::downgrade(nudge));
+        drop(listening);
+        if self.clapper.rung.load(Ordering::Acquire) != heard {
+            nudge.give();
+        }
     }
 
     /// Sleep until it has been rung more often than so, at most so long.
     #[cfg_attr(sneck_unsupported, allow(dead_code))]
     fn sleep(&self, heard: u32, longest: Duration) -> Nap {
-        futex::wait(&self.rung, heard, longest)
+        futex::wait(&self.clapper.rung, heard, longest)
+    }
+}
+
+impl Clapper {
+    fn listening(&self) -> MutexGuard<'_, Vec<Weak<Nudge>>> {
+        self.listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,7 +157,7 @@ pub(crate) fn signature(wakes: &[Wake]) -> Vec<u64> {
             Wake::Exit(pid) => (1, pid).hash(&mut hasher),
             Wake::Ready(_) => 2.hash(&mut hasher),
             Wake::At(moment) => (3, moment).hash(&mut hasher),
-            Wake::Rung(bell, heard) => (4, Arc::as_ptr(&bell.rung), heard).hash(&mut hasher),
+            Wake::Rung(bell, heard) => (4, Arc::as_ptr(&bell.clapper), heard).hash(&mut hasher),
         }
         hasher.finish()
     };
