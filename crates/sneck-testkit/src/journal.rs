@@ -49,8 +49,8 @@ impl Journal {
         }
     }
 
-    fn write(&self, what: &str, mode: Mode) {
-        let line = format!("{} {what} {} {mode}\n", sys::own_name(), sys::now());
+    fn write(&self, who: &str, what: &str, mode: Mode) {
+        let line = format!("{who} {what} {} {mode}\n", sys::now());
         // One write of a file opened for appending: lines of several processes do not mix.
         (&self.file)
             .write_all(line.as_bytes())
@@ -59,12 +59,22 @@ impl Journal {
 
     /// We are inside.
     pub fn enter(&self, mode: Mode) {
-        self.write("enter", mode);
+        self.enter_as(&sys::own_name(), mode);
+    }
+
+    /// Somebody who goes from thread to thread is inside.
+    pub fn enter_as(&self, who: &str, mode: Mode) {
+        self.write(who, "enter", mode);
     }
 
     /// We are about to leave.
     pub fn leave(&self, mode: Mode) {
-        self.write("leave", mode);
+        self.leave_as(&sys::own_name(), mode);
+    }
+
+    /// Somebody who goes from thread to thread is about to leave.
+    pub fn leave_as(&self, who: &str, mode: Mode) {
+        self.write(who, "leave", mode);
     }
 
     /// This process was killed, and was alive at this time still: so long it was inside, if it was. To be noted before another one can

@@ -1,0 +1,241 @@
+//! Tasks at the edges: many lines at once, threads of ours that no signal reaches, forks, owners, wakers that change.
+
+use crate::CHILD_ENTRY;
+use crate::runtime::{ALL, Runtime};
+use sneck::{ErrorKind, Lock, Mode, Owner, Reentry, Registry, Waiting};
+use sneck_testkit::{Folder, PATIENCE, Setup, block, must_block, sys, task};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake};
+use std::time::Duration;
+
+fn lock_in(folder: &Folder) -> Lock {
+    Lock::new(folder.join("lock")).expect("a lock")
+}
+
+fn child_setup() -> Setup {
+    let place = |folder: &std::path::Path| format!("flock:{}/lock", folder.display());
+    Setup::new(Registry::local, place, Waiting::Best, CHILD_ENTRY)
+}
+
+/// Lines of /proc/locks that say that somebody of this process waits for this file.
+fn waits_in_the_kernel(setup: &Setup) -> usize {
+    use std::os::unix::fs::MetadataExt;
+    let inode = std::fs::metadata(setup.folder.join("lock")).expect("it is there");
+    let own = format!(" {} ", std::process::id());
+    let locks = std::fs::read_to_string("/proc/locks").expect("the kernel tells");
+    let inode = format!(":{} ", inode.ino());
+    let lines = locks.lines().filter(|line| line.contains("-> FLOCK"));
+    let ours = lines.filter(|line| line.contains(&own) && line.contains(&inode));
+    ours.count()
+}
+
+#[test]
+fn a_dropped_task_is_called_out_of_the_kernels_queue() {
+    let setup = child_setup();
+    let mut holder = setup.child();
+    for runtime in ALL {
+        holder.acquire();
+        let running = runtime.start();
+        let task = running.spawn(setup.lock().acquire_async());
+        block::until("it waits in the kernel", || {
+            waits_in_the_kernel(&setup) == 1
+        });
+        assert!(running.block_on(task.cancel()).is_none());
+        // While the holder still holds: nobody waits for the release to get out.
+        block::until("nobody waits in the kernel", || {
+            waits_in_the_kernel(&setup) == 0
+        });
+        holder.release();
+        drop(setup.lock().try_acquire().expect("it is free"));
+    }
+}
+
+#[test]
+fn one_thread_for_a_lock_stands_in_the_kernels_queue_for_readers_too() {
+    let setup = child_setup();
+    let mut holder = setup.child();
+    holder.acquire();
+    let running = Runtime::Tokio.start();
+    let reader = || setup.lock_with(|b| b.mode(Mode::Shared)).acquire_async();
+    let readers = [(); 8].map(|()| running.spawn(reader()));
+    block::until("one waits in the kernel", || {
+        waits_in_the_kernel(&setup) == 1
+    });
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(waits_in_the_kernel(&setup), 1);
+    holder.release();
+    let guards = running.block_on(async {
+        let mut guards = Vec::new();
+        for reader in readers {
+            guards.push(reader.end().await.expect("it came free"));
+        }
+        guards
+    });
+    assert_eq!(guards.len(), 8, "all of them are inside at once");
+}
+
+/// Signals belong to the program's own threads.
+#[test]
+fn no_signal_reaches_the_threads_that_wait_for_tasks() {
+    let setup = child_setup();
+    let mut holder = setup.child();
+    holder.acquire();
+    let running = Runtime::Tokio.start();
+    let task = running.spawn(setup.lock().acquire_async());
+    block::until("it waits in the kernel", || {
+        waits_in_the_kernel(&setup) == 1
+    });
+    let mut seen = 0;
+    for entry in std::fs::read_dir("/proc/self/task").expect("threads") {
+        let path = entry.expect("an entry").path();
+        // Threads of other tests come and go.
+        let Ok(name) = std::fs::read_to_string(path.join("comm")) else {
+            continue;
+        };
+        let Ok(status) = std::fs::read_to_string(path.join("status")) else {
+            continue;
+        };
+        if !name.starts_with("sneck-") {
+            continue;
+        }
+        let blocked = status.lines().find_map(|l| l.strip_prefix("SigBlk:"));
+        let blocked = u64::from_str_radix(blocked.expect("a mask").trim(), 16).expect("a mask");
+        // HUP, INT, QUIT, ALRM, TERM, USR1, USR2, CHLD, WINCH.
+        for signal in [1, 2, 3, 14, 15, 10, 12, 17, 28] {
+            assert_ne!(blocked & (1 << (signal - 1)), 0, "{name} gets {signal}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 0, "there is such a thread");
+    holder.release();
+    drop(running.block_on(task.end()).expect("it came free"));
+}
+
+/// The child has none of the parent's threads: a task of the parent's is over there, dropping it harms nobody, and new ones work.
+#[test]
+fn a_forked_child_has_tasks_of_its_own() {
+    let setup = child_setup();
+    let mut holder = setup.child();
+    holder.acquire();
+    let lock = setup.lock();
+    let mut waiting = Some(Box::pin(lock.acquire_async()));
+    let in_line = setup.lock();
+    let mut second = Some(Box::pin(in_line.acquire_async()));
+    for future in [&mut waiting, &mut second] {
+        let future = future.as_mut().expect("a future");
+        assert!(task::poll_once(future.as_mut()).is_pending());
+    }
+    block::until("it waits in the kernel", || {
+        waits_in_the_kernel(&setup) == 1
+    });
+    let path = setup.folder.join("other");
+    for _ in 0..20 {
+        let child = sys::fork(|| {
+            let polled = task::poll_once(waiting.as_mut().expect("a future").as_mut());
+            let refused = matches!(polled, Poll::Ready(Err(e)) if e.kind() == ErrorKind::Usage);
+            drop((waiting.take(), second.take()));
+            let other = Lock::new(&path).expect("a lock");
+            let fresh = task::block_on(other.acquire_async()).map(drop).is_ok();
+            let busy = lock.acquire_async_within(Duration::from_millis(5));
+            let busy = task::block_on(busy).is_err_and(|e| e.kind() == ErrorKind::TimedOut);
+            i32::from(!(refused && fresh && busy))
+        });
+        assert_eq!(child.wait(), 0);
+    }
+    holder.release();
+    for mut future in [waiting, second].into_iter().flatten() {
+        let end = task::turn_for(future.as_mut(), PATIENCE).expect("it came free");
+        drop(end.expect("it came free"));
+    }
+}
+
+#[test]
+fn a_task_that_would_enter_again_must_say_who_it_is() {
+    let folder = Folder::new();
+    let of = |owner, reentry| {
+        let builder = Lock::builder().owner(owner).reentry(reentry);
+        builder.file("flock", folder.join("lock")).expect("a lock")
+    };
+    let nobody = of(Owner::Thread, Reentry::Idempotent).acquire_async();
+    let error = task::block_on(nobody).expect_err("it cannot be told");
+    assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    let [ada, again, bob] = [7, 7, 8].map(|n| of(Owner::Named(n), Reentry::Idempotent));
+    let first = task::block_on(ada.acquire_async()).expect("it is free");
+    let second = task::block_on(again.acquire_async()).expect("it is the same owner");
+    let busy = task::block_on(bob.acquire_async_within(Duration::ZERO));
+    assert!(busy.expect_err("it is another owner").is_held());
+    drop(first);
+    let busy = task::block_on(bob.acquire_async_within(Duration::ZERO));
+    assert!(busy.expect_err("one guard is left").is_held());
+    drop(second);
+    let handle = of(Owner::Handle, Reentry::Refuse);
+    let first = task::block_on(handle.acquire_async()).expect("it is free");
+    let error = task::block_on(handle.clone().acquire_async()).expect_err("it is the same handle");
+    assert_eq!(error.kind(), ErrorKind::Reentrant, "{error}");
+    // Nobody in particular: one thread's tasks exclude each other.
+    let task_of_none = lock_in(&folder);
+    let waiting = must_block(move || task::block_on(task_of_none.acquire_async()).map(drop));
+    drop(first);
+    waiting.wait().expect("it came free");
+}
+
+struct Counter(AtomicUsize);
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// As a future must that goes from task to task: in the line, in the kernel's queue, on events.
+#[test]
+fn only_the_waker_of_the_last_poll_is_woken() {
+    for waiting in [Waiting::Best, Waiting::Events] {
+        let setup = child_setup();
+        let lock = setup.lock_with(|b| b.waiting(waiting));
+        let mut holder = setup.child();
+        holder.acquire();
+        let mut behind_process = Box::pin(lock.acquire_async());
+        let mut behind_task = Box::pin(lock.acquire_async());
+        let wakers = [(); 4].map(|()| Arc::new(Counter(AtomicUsize::new(0))));
+        let poll = |future: &mut std::pin::Pin<Box<sneck::Acquiring>>, waker: &Arc<Counter>| {
+            let waker = waker.clone().into();
+            future.as_mut().poll(&mut Context::from_waker(&waker))
+        };
+        let count = |number: usize| wakers[number].0.load(Ordering::SeqCst);
+        assert!(poll(&mut behind_process, &wakers[0]).is_pending());
+        assert!(poll(&mut behind_process, &wakers[1]).is_pending());
+        assert!(poll(&mut behind_task, &wakers[2]).is_pending());
+        assert!(poll(&mut behind_task, &wakers[3]).is_pending());
+        let before = count(0);
+        holder.release();
+        let mut guard = None;
+        block::until("the first is woken and has it", || {
+            if count(1) > 0 {
+                if let Poll::Ready(end) = poll(&mut behind_process, &wakers[1]) {
+                    guard = Some(end.expect("it came free"));
+                }
+            }
+            guard.is_some()
+        });
+        assert_eq!((count(0), count(2)), (before, 0), "{waiting:?}");
+        drop(guard);
+        block::until("the second is woken", || count(3) > 0);
+        assert_eq!(count(2), 0, "{waiting:?}");
+        assert!(poll(&mut behind_task, &wakers[3]).is_ready());
+    }
+}
+
+/// Tasks that take two locks by two acquisitions, in one order, in one thread of a runtime: nobody keeps that thread asleep.
+#[test]
+fn a_runtime_with_one_thread_goes_on_while_its_tasks_wait() {
+    let folder = Folder::new();
+    let running = Runtime::TokioInOneThread.start();
+    let guard = lock_in(&folder).try_acquire().expect("it is free");
+    let waiting = running.spawn(lock_in(&folder).acquire_async());
+    let alive = running.spawn(async { 42 });
+    assert_eq!(running.block_on(alive.end()), 42);
+    drop(guard);
+    drop(running.block_on(waiting.end()).expect("it came free"));
+}
