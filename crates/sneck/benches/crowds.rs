@@ -4,6 +4,7 @@
 //! `cargo bench -p sneck --bench crowds`.
 #![allow(clippy::disallowed_methods)]
 
+use rustix::fs::{FlockOperation, flock};
 use sneck::{Guard, Lock};
 use std::env;
 use std::fs::File;
@@ -58,28 +59,28 @@ fn turns(threads: usize, each: usize, turn: impl Fn() + Sync) -> f64 {
 
 fn threads(folder: &Path) {
     let path = folder.join("threads");
-    let (flock, fcntl) = (place("flock", &path), place("fcntl", &path));
+    let (ours_flock, ours_fcntl) = (place("flock", &path), place("fcntl", &path));
     let memory = Lock::in_memory();
     let mutex = std::sync::Mutex::new(());
-    // What std offers: an open file each, and a blocking lock.
+    // An open file each, and the blocking call.
     let bare = || {
         let file = File::options().append(true).open(&path).expect("there");
-        file.lock().expect("granted");
-        file.unlock().expect("held");
+        flock(&file, FlockOperation::LockExclusive).expect("granted");
+        flock(&file, FlockOperation::Unlock).expect("held");
     };
     let ours = |lock: &Lock| drop(black_box(lock.acquire().expect("granted")));
-    ours(&flock);
+    ours(&ours_flock);
     let mut figures = [(); 5].map(|()| Vec::new());
     for _ in 0..ROUNDS {
         figures[0].push(turns(64, 300, bare));
-        figures[1].push(turns(64, 300, || ours(&flock)));
-        figures[2].push(turns(64, 300, || ours(&fcntl)));
+        figures[1].push(turns(64, 300, || ours(&ours_flock)));
+        figures[2].push(turns(64, 300, || ours(&ours_fcntl)));
         figures[3].push(turns(64, 300, || drop(mutex.lock())));
         figures[4].push(turns(64, 300, || ours(&memory)));
     }
     let [bare, flock, fcntl, mutex, memory] = figures.map(median);
     println!(
-        "64 threads, one lock, ns a turn: std's File::lock {bare:.0}, flock {flock:.0}, fcntl {fcntl:.0}; std's Mutex (not in turns) {mutex:.0}, memory {memory:.0}"
+        "64 threads, one lock, ns a turn: open and flock(2) {bare:.0}, flock {flock:.0}, fcntl {fcntl:.0}; std's Mutex (not in turns) {mutex:.0}, memory {memory:.0}"
     );
 }
 
@@ -89,7 +90,7 @@ fn tasks(folder: &Path) {
     let runtime = { runtime }.worker_threads(2).enable_time().build();
     let runtime = runtime.expect("a runtime");
     let path = folder.join("tasks");
-    let flock = Lock::new(&path).expect("a lock");
+    let ours_flock = Lock::new(&path).expect("a lock");
     let memory = Lock::in_memory();
     let mutex = Arc::new(tokio::sync::Mutex::new(()));
     let ours = |lock: &Lock| {
@@ -120,8 +121,8 @@ fn tasks(folder: &Path) {
             let lock = |path: std::path::PathBuf| {
                 move || {
                     let file = File::options().append(true).open(path).expect("there");
-                    file.lock().expect("granted");
-                    file.unlock().expect("held");
+                    flock(&file, FlockOperation::LockExclusive).expect("granted");
+                    flock(&file, FlockOperation::Unlock).expect("held");
                 }
             };
             let tasks = (0..MANY).map(|_| tokio::task::spawn_blocking(lock(path.clone())));
@@ -132,16 +133,16 @@ fn tasks(folder: &Path) {
         start.elapsed().as_nanos() as f64 / MANY as f64
     };
     let mut figures = [(); 4].map(|()| Vec::new());
-    ours(&flock);
+    ours(&ours_flock);
     for _ in 0..ROUNDS {
         figures[0].push(blocking());
-        figures[1].push(ours(&flock));
+        figures[1].push(ours(&ours_flock));
         figures[2].push(theirs());
         figures[3].push(ours(&memory));
     }
     let [blocking, flock, mutex, memory] = figures.map(median);
     println!(
-        "10,000 tasks, one lock, ns a task: File::lock in spawn_blocking {blocking:.0}, flock {flock:.0}; tokio's Mutex {mutex:.0}, memory {memory:.0}"
+        "10,000 tasks, one lock, ns a task: flock(2) in spawn_blocking {blocking:.0}, flock {flock:.0}; tokio's Mutex {mutex:.0}, memory {memory:.0}"
     );
 }
 

@@ -310,7 +310,7 @@ impl<F: Family> Contender for Seat<F> {
                 }
                 Ok(Tried::Busy) => {
                     if self.target.is_at_path(*inode)? {
-                        let wakes = vec![Wake::Entry(self.target.path.clone())];
+                        let wakes = vec![Wake::Closed(self.target.path.clone())];
                         return Ok(busy(wakes, Queue::Kernel));
                     }
                     self.file = None;

@@ -231,8 +231,10 @@ impl Stop {
 /// What may end the contention: a hint, never proof.
 #[derive(Debug)]
 pub enum Wake {
-    /// The directory entry, or what it names, changes.
+    /// The directory entry goes, is replaced, or what it names is written. Looking at it raises nothing, so that those who wait do not wake each other.
     Entry(PathBuf),
+    /// The same, or somebody closes the file: a kernel lock may have gone with it. Not for a protocol that opens the file with each try.
+    Closed(PathBuf),
     /// The process ends.
     Exit(u32),
     /// The descriptor has something to read.

@@ -37,21 +37,22 @@ pub(super) fn new_inotify() -> rustix::io::Result<Unshared<OwnedFd>> {
 pub(super) fn add_watch_for(
     instance: &OwnedFd,
     path: &Path,
+    reads: Reads,
     how: WatchFlags,
 ) -> rustix::io::Result<i32> {
     let file = WatchFlags::ATTRIB
         | WatchFlags::DELETE_SELF
         | WatchFlags::MOVE_SELF
         | WatchFlags::CLOSE_WRITE
-        | WatchFlags::CLOSE_NOWRITE
-        | WatchFlags::DONT_FOLLOW;
+        | WatchFlags::DONT_FOLLOW
+        | reads.watched();
     let folder = WatchFlags::DELETE
         | WatchFlags::MOVED_FROM
         | WatchFlags::MOVED_TO
         | WatchFlags::CREATE
         | WatchFlags::CLOSE_WRITE
-        | WatchFlags::CLOSE_NOWRITE
-        | WatchFlags::ONLYDIR;
+        | WatchFlags::ONLYDIR
+        | reads.watched();
     match add_watch(instance, path, file | how) {
         Err(Errno::ACCESS) => match path.parent() {
             Some(parent) => add_watch(instance, parent, folder | how),
@@ -70,6 +71,22 @@ struct Watcher {
     missed: bool,
 }
 
+/// Whether closing a file that was open for reading is an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    Watched,
+    Unwatched,
+}
+
+impl Reads {
+    fn watched(self) -> WatchFlags {
+        match self {
+            Reads::Watched => WatchFlags::CLOSE_NOWRITE,
+            Reads::Unwatched => WatchFlags::empty(),
+        }
+    }
+}
+
 impl Watcher {
     fn borrow() -> Option<Watcher> {
         let kept = idle().lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -85,11 +102,14 @@ impl Watcher {
     }
 
     /// Watch what stands at the path, or its folder where the file itself cannot be watched. False: neither can.
-    fn watch(&mut self, path: &Path) -> bool {
+    ///
+    /// Closing what was open for reading counts only where no try opens it. 1. A waits for a claim, and watches it. 2. A tries, for which it opens, reads and closes
+    /// the claim: an event. 3. A sleeps, is woken by it at once, and tries. And so do all others who wait, with each try of each of them.
+    fn watch(&mut self, path: &Path, reads: Reads) -> bool {
         let Some(instance) = &self.instance else {
             return false;
         };
-        let watch = match add_watch_for(instance, path, WatchFlags::empty()) {
+        let watch = match add_watch_for(instance, path, reads, WatchFlags::empty()) {
             // Gone already. The try that follows arming finds out, unless the same holder has put it there again by then.
             Err(Errno::NOENT) => {
                 self.missed = true;
@@ -165,14 +185,8 @@ impl Armed {
         }
         for wake in wakes {
             match wake {
-                Wake::Entry(path) => {
-                    if armed.watcher.is_none() {
-                        armed.watcher = Watcher::borrow();
-                    }
-                    if !armed.watcher.as_mut().is_some_and(|w| w.watch(&path)) {
-                        armed.trust = Trust::Polling;
-                    }
-                }
+                Wake::Entry(path) => armed.watch(&path, Reads::Unwatched),
+                Wake::Closed(path) => armed.watch(&path, Reads::Watched),
                 // A process that has ended already was judged by the loop and left alone: its end wakes nobody any more.
                 Wake::Exit(pid) => match process::open(pid) {
                     Ok(handle) => armed.exits.push(Unshared::new(handle)),
@@ -186,6 +200,16 @@ impl Armed {
         }
         armed.forget_ended();
         armed
+    }
+
+    fn watch(&mut self, path: &Path, reads: Reads) {
+        if self.watcher.is_none() {
+            self.watcher = Watcher::borrow();
+        }
+        let watcher = self.watcher.as_mut();
+        if !watcher.is_some_and(|w| w.watch(path, reads)) {
+            self.trust = Trust::Polling;
+        }
     }
 
     /// Whether events can be relied on.

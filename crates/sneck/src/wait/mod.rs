@@ -158,6 +158,7 @@ pub(crate) fn signature(wakes: &[Wake]) -> Vec<u64> {
             Wake::Ready(_) => 2.hash(&mut hasher),
             Wake::At(moment) => (3, moment).hash(&mut hasher),
             Wake::Rung(bell, heard) => (4, Arc::as_ptr(&bell.clapper), heard).hash(&mut hasher),
+            Wake::Closed(path) => (5, path).hash(&mut hasher),
         }
         hasher.finish()
     };

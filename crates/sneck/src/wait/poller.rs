@@ -3,7 +3,7 @@
 //! What several wait for is watched once: a file by its inode, a process by its number. Not for: sleeping and deadlines (`reactor.rs`).
 
 use super::Nudge;
-use super::linux::{self, MISSED};
+use super::linux::{self, MISSED, Reads};
 use super::reactor::Unarmed;
 use crate::sys::fork::Unshared;
 use crate::sys::{Presence, process};
@@ -38,7 +38,7 @@ pub(super) struct Poller {
 struct Sources {
     inotify: Option<Unshared<OwnedFd>>,
     /// By the number of the watch.
-    watches: HashMap<i32, Vec<Arc<Nudge>>>,
+    watches: HashMap<i32, Vec<(Arc<Nudge>, Reads)>>,
     /// By the number of the process.
     exits: HashMap<u32, Exit>,
     /// By the number that epoll tells.
@@ -90,6 +90,15 @@ impl Poller {
 
     /// Be nudged when the entry, or what it names, changes.
     pub(super) fn entry(&self, path: &Path, nudge: &Arc<Nudge>) -> Result<Hint, Unarmed> {
+        self.watch(path, Reads::Unwatched, nudge)
+    }
+
+    /// The same, or when somebody closes it.
+    pub(super) fn closed(&self, path: &Path, nudge: &Arc<Nudge>) -> Result<Hint, Unarmed> {
+        self.watch(path, Reads::Watched, nudge)
+    }
+
+    fn watch(&self, path: &Path, reads: Reads, nudge: &Arc<Nudge>) -> Result<Hint, Unarmed> {
         let mut sources = self.sources();
         let inotify = match &sources.inotify {
             Some(inotify) => inotify,
@@ -101,13 +110,13 @@ impl Poller {
             }
         };
         // Several may watch one inode, as itself and as somebody's folder: each adds what it wants to hear.
-        match linux::add_watch_for(inotify, path, inotify::WatchFlags::MASK_ADD) {
+        match linux::add_watch_for(inotify, path, reads, inotify::WatchFlags::MASK_ADD) {
             Ok(watch) => {
                 sources
                     .watches
                     .entry(watch)
                     .or_default()
-                    .push(nudge.clone());
+                    .push((nudge.clone(), reads));
                 Ok(Hint::Entry(watch))
             }
             Err(Errno::NOENT) => Err(Unarmed::Missed(MISSED)),
@@ -163,9 +172,9 @@ impl Poller {
         let mut sources = self.sources();
         match hint {
             Hint::Entry(watch) => {
-                let left = sources.watches.get_mut(&watch).map(|nudges| {
-                    drop_one(nudges, nudge);
-                    nudges.len()
+                let left = sources.watches.get_mut(&watch).map(|waiting| {
+                    drop_one(waiting, |(other, _)| Arc::ptr_eq(other, nudge));
+                    waiting.len()
                 });
                 if left == Some(0) {
                     sources.watches.remove(&watch);
@@ -177,7 +186,7 @@ impl Poller {
             }
             Hint::Exit(pid) => {
                 let left = sources.exits.get_mut(&pid).map(|exit| {
-                    drop_one(&mut exit.nudges, nudge);
+                    drop_one(&mut exit.nudges, |other| Arc::ptr_eq(other, nudge));
                     exit.nudges.len()
                 });
                 if left == Some(0) {
@@ -264,21 +273,34 @@ impl Sources {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
         let mut reader = inotify::Reader::new(&**inotify, &mut buffer);
         while let Ok(event) = reader.next() {
-            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-                nudges.extend(self.watches.values().flatten().cloned());
-            } else if event.events().contains(ReadFlags::IGNORED) {
-                // The file is gone, and the watch with it.
-                nudges.extend(self.watches.remove(&event.wd()).unwrap_or_default());
-            } else if let Some(waiting) = self.watches.get(&event.wd()) {
-                nudges.extend(waiting.iter().cloned());
-            }
+            let events = event.events();
+            // The file is gone, and the watch with it.
+            let gone = events.contains(ReadFlags::IGNORED);
+            let waiting = match event.wd() {
+                _ if events.contains(ReadFlags::QUEUE_OVERFLOW) => {
+                    let all = self.watches.values().flatten();
+                    nudges.extend(all.map(|(nudge, _)| nudge.clone()));
+                    continue;
+                }
+                watch if gone => self.watches.remove(&watch).unwrap_or_default(),
+                watch => self.watches.get(&watch).cloned().unwrap_or_default(),
+            };
+            // Watched for the sake of others.
+            let read = events == ReadFlags::CLOSE_NOWRITE;
+            let hears = |reads: &Reads| !read || *reads == Reads::Watched;
+            nudges.extend(
+                waiting
+                    .into_iter()
+                    .filter(|(_, r)| hears(r))
+                    .map(|(n, _)| n),
+            );
         }
     }
 }
 
-fn drop_one(nudges: &mut Vec<Arc<Nudge>>, nudge: &Arc<Nudge>) {
-    if let Some(at) = nudges.iter().position(|n| Arc::ptr_eq(n, nudge)) {
-        nudges.swap_remove(at);
+fn drop_one<T>(all: &mut Vec<T>, is_it: impl Fn(&T) -> bool) {
+    if let Some(at) = all.iter().position(is_it) {
+        all.swap_remove(at);
     }
 }
 

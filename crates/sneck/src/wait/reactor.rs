@@ -197,6 +197,7 @@ impl Doze {
         let poller = self.poller.as_deref().ok_or(unable);
         let hint = match wake {
             Wake::Entry(path) => poller.and_then(|p| p.entry(&path, nudge)),
+            Wake::Closed(path) => poller.and_then(|p| p.closed(&path, nudge)),
             Wake::Exit(pid) => poller.and_then(|p| p.exit(pid, nudge)),
             Wake::Ready(descriptor) => poller.and_then(|p| p.ready(descriptor, nudge)),
             Wake::At(moment) => {

@@ -66,6 +66,10 @@ impl Poller {
         match self.0 {}
     }
 
+    pub(super) fn closed(&self, _: &Path, _: &Arc<Nudge>) -> Result<Hint, Unarmed> {
+        match self.0 {}
+    }
+
     pub(super) fn exit(&self, _: u32, _: &Arc<Nudge>) -> Result<Hint, Unarmed> {
         match self.0 {}
     }

@@ -7,7 +7,7 @@ use sneck_testkit::{Folder, PATIENCE, Setup, block, must_block, sys, task};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn lock_in(folder: &Folder) -> Lock {
     Lock::new(folder.join("lock")).expect("a lock")
@@ -224,6 +224,42 @@ fn only_the_waker_of_the_last_poll_is_woken() {
         block::until("the second is woken", || count(3) > 0);
         assert_eq!(count(2), 0, "{waiting:?}");
         assert!(poll(&mut behind_task, &wakers[3]).is_ready());
+    }
+}
+
+/// Neither its own looks wake it, nor those of others who wait.
+#[test]
+fn a_task_on_events_sleeps_while_nothing_happens() {
+    for (scheme, waiting) in [
+        ("flock", Waiting::Events),
+        ("pidfile", Waiting::Best),
+        ("mkdir", Waiting::Best),
+        ("symlink", Waiting::Best),
+    ] {
+        let place = |folder: &std::path::Path| format!("{scheme}:{}/lock", folder.display());
+        let setup = Setup::new(Registry::local, place, waiting, CHILD_ENTRY);
+        let (mut holder, mut other) = (setup.child(), setup.child());
+        holder.acquire();
+        other.begin_to_wait();
+        let mut waiting = Box::pin(setup.lock().acquire_async());
+        let counter = Arc::new(Counter(AtomicUsize::new(0)));
+        let waker = counter.clone().into();
+        let woken = || counter.0.load(Ordering::SeqCst);
+        let start = Instant::now();
+        let mut polls = 0;
+        while start.elapsed() < Duration::from_millis(400) {
+            if polls == 0 || woken() >= polls {
+                polls = woken() + 1;
+                let polled = waiting.as_mut().poll(&mut Context::from_waker(&waker));
+                assert!(polled.is_pending(), "{scheme}");
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        // The net below the events is cast after 100 ms and 1 s; some more for the beginning.
+        assert!(woken() <= 12, "{scheme}: woken {} times", woken());
+        drop(waiting);
+        holder.release();
+        other.hear("held");
     }
 }
 
