@@ -129,14 +129,31 @@ impl Holder {
         }
     }
 
+    /// Its number, if it is another process of this machine that we can wait for.
+    pub(crate) fn neighbour(&self) -> Option<u32> {
+        let here = self.host.is_none() && self.source != Source::Server && !self.is_elsewhere();
+        self.pid.filter(|pid| here && *pid != process::own_pid())
+    }
+
+    /// Whether this is still that holder. When a process started is counted back from now, and comes out a little different each time.
+    pub(crate) fn is(&self, other: &Holder) -> bool {
+        let timeless = |holder: &Holder| Holder {
+            started: None,
+            ..holder.clone()
+        };
+        timeless(self) == timeless(other)
+    }
+
+    /// Whether the record says that its number is one of another pid namespace.
+    fn is_elsewhere(&self) -> bool {
+        let theirs = self.birth.pid_namespace;
+        theirs.is_some_and(|n| process::namespace(Namespace::Pid).is_some_and(|ours| ours != n))
+    }
+
     /// Add what this machine knows about the process: user, command, start. Facts already there stay.
     #[must_use]
     pub fn described(mut self) -> Holder {
-        let elsewhere = self.host.is_some()
-            || self
-                .birth
-                .pid_namespace
-                .is_some_and(|n| process::namespace(Namespace::Pid).is_some_and(|ours| ours != n));
+        let elsewhere = self.host.is_some() || self.is_elsewhere();
         let Some(pid) = self.pid.filter(|_| !elsewhere) else {
             return self;
         };

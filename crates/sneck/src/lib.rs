@@ -75,6 +75,7 @@ mod sys;
 mod tend;
 pub mod text;
 mod timeout;
+mod vigil;
 mod wait;
 
 pub use breaking::Cleared;

@@ -13,6 +13,7 @@ use crate::protocol::{Capabilities, Protocol, Record, Removable, Removal, Right,
 use crate::queue::{self, Acquirer};
 use crate::stale::{self, Judge, Stale};
 use crate::timeout::{Deadline, Moment, Timeout};
+use crate::vigil::Vigil;
 use crate::wait::{self, Backoff, Waiting};
 use std::path::Path;
 use std::sync::Arc;
@@ -311,6 +312,38 @@ impl Lock {
         let acquirer = self.acquirer(Acquirer::Thread(thread::current().id()));
         let machine = Acquisition::new(self.handle.clone(), acquirer, deadline.into())?;
         drive::block::acquire(machine)
+    }
+
+    /// Wait until nobody holds it, *without taking it*, not even for an instant: nobody who tries meanwhile is refused because of this, and nothing is made. By the
+    /// time this returns another may hold it: to do something that nobody else does meanwhile, acquire it. [`Timeout::Once`] is one look.
+    ///
+    /// Free is what one who tried with the same settings would get: in [`Mode::Shared`] other shared holders are in nobody's way, and a claim whose holder is
+    /// proved gone is no obstacle if the policy ([`LockBuilder::stale`], but never [`Stale::Force`]) lets the next one remove it. It is left where it is.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("build.lock");
+    /// use sneck::{Lock, Timeout};
+    /// use std::time::Duration;
+    /// let lock = Lock::new(&path)?;
+    /// lock.until_free(Timeout::Forever)?;
+    /// assert!(!path.exists(), "nothing was made");
+    ///
+    /// let guard = lock.acquire()?;
+    /// let other = std::thread::spawn(move || lock.until_free(Timeout::After(Duration::from_secs(60))));
+    /// drop(guard);
+    /// other.join().expect("no panic")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`], or [`ErrorKind::Busy`] with no time to wait: still held, by those who are named. [`ErrorKind::Reentrant`]: by this owner itself.
+    /// [`ErrorKind::Interrupted`]: a signal handler ran, and the observer gave up. [`ErrorKind::Damaged`]: at the end a claim still made no sense.
+    /// [`ErrorKind::Unsupported`]: from here nobody can see whether it is free (inside a pid namespace, say), or the protocol has no shared mode.
+    /// Otherwise as [`Lock::holder`], and [`ErrorKind::Foreign`].
+    pub fn until_free(&self, deadline: impl Into<Deadline>) -> Result<()> {
+        let acquirer = self.acquirer(Acquirer::Thread(thread::current().id()));
+        Vigil::new(&self.handle, acquirer, deadline.into())?.keep()
     }
 
     fn acquirer(&self, usual: Acquirer) -> Acquirer {

@@ -13,49 +13,44 @@ use std::io;
 /// OFD lock belongs to no process: those who have the descriptor are looked for in /proc.
 pub(crate) fn kernel_holders(file: Inode, family: KernelFamily) -> io::Result<Sighting> {
     let listed = locks::held_on(file, family)?;
-    if listed.is_empty() && locks::lists_all(file) {
-        if process::sees_all_pids() {
-            return Ok(Sighting::Free);
-        }
-        let why = "this process lives in a pid namespace: the kernel hides the locks of processes outside it".into();
-        return Ok(match keepers(file, family) {
-            found if found.is_empty() => Sighting::Unknown { why },
-            holders => Sighting::Held {
-                holders,
-                mark: None,
-            },
-        });
+    if listed.is_empty() && locks::lists_all(file) && process::sees_all_pids() {
+        return Ok(Sighting::Free);
     }
     let mut holders = Vec::new();
-    let mut heirs = listed.is_empty();
+    // The strictest lock of those that the list has no living process for.
+    let mut heirs = None;
     for lock in &listed {
         match u32::try_from(lock.pid) {
             Ok(pid) if pid > 0 && process::presence(pid) == Presence::Alive => {
                 holders.push(holder(*lock, pid))
             }
-            _ => heirs = true,
+            _ => heirs = heirs.filter(|m| *m == Mode::Exclusive).or(Some(lock.mode)),
         }
     }
-    if heirs {
+    if heirs.is_some() || listed.is_empty() {
         for heir in keepers(file, family) {
             if holders.iter().all(|h| h.pid != heir.pid) {
                 holders.push(heir);
             }
         }
     }
-    if holders.is_empty() {
-        if listed.is_empty() {
-            return Ok(Sighting::Free);
-        }
-        let mode = listed
-            .iter()
-            .map(|l| l.mode)
-            .find(|m| *m == Mode::Exclusive)
-            .unwrap_or(Mode::Shared);
+    // Nor did /proc show who has it (another user's process, or one outside of our pid namespace).
+    let hidden = |mode: &Mode| {
+        let known = |h: &Holder| h.mode == Some(Mode::Exclusive) || h.mode == Some(*mode);
+        !holders.iter().any(known)
+    };
+    if let Some(mode) = heirs.filter(hidden) {
         holders.push(Holder {
             mode: Some(mode),
             ..Holder::unknown(Source::Kernel)
         });
+    }
+    if holders.is_empty() {
+        if process::sees_all_pids() {
+            return Ok(Sighting::Free);
+        }
+        let why = "this process lives in a pid namespace: the kernel hides the locks of processes outside it".into();
+        return Ok(Sighting::Unknown { why });
     }
     Ok(Sighting::Held {
         holders,

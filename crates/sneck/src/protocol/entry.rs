@@ -250,6 +250,12 @@ impl<F: Form> Protocol for Entry<F> {
         })
     }
 
+    fn wakes(&self, seen: &Sighting) -> Vec<Wake> {
+        let mut wakes = super::exits(seen);
+        wakes.push(Wake::Entry(self.target.path.clone()));
+        wakes
+    }
+
     /// The race that this ends, as it is in Twisted and PEAK:
     /// 1. The holder dies; A and B read its number and find it dead. 2. A removes the claim and makes its own: A holds.
     /// 3. B, still acting on what it read in 1, removes *A's* claim and makes its own: both hold.

@@ -147,6 +147,17 @@ impl<F: Family> Protocol for LockFile<F> {
                 .map_err(|e| Error::os("look", &e).at(&target.place).because(e)),
         }
     }
+
+    fn wakes(&self, seen: &Sighting) -> Vec<Wake> {
+        let mut wakes = super::exits(seen);
+        let path = self.target.path.clone();
+        // A look at another protocol's claim may open it.
+        wakes.push(match seen.holders() {
+            [holder, ..] if holder.protocol.is_some() => Wake::Entry(path),
+            _ => Wake::Closed(path),
+        });
+        wakes
+    }
 }
 
 impl<F: Family> Target<F> {

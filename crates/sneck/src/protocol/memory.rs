@@ -9,7 +9,7 @@
 
 use super::{
     Attempt, Bell, Busy, Capabilities, Contender, Crash, Held, Modes, Order, Protocol, Reach,
-    Sighting, Standing,
+    Sighting, Standing, Wake,
 };
 use crate::claim::{Claim, Mode};
 use crate::error::Result;
@@ -17,6 +17,7 @@ use crate::holder::{Holder, Source};
 use crate::place::Place;
 use crate::sys::fork::{PerProcess, generation};
 use crate::sys::text;
+use crate::timeout::Moment;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -126,6 +127,12 @@ impl Protocol for Memory {
             },
             _ => Sighting::Free,
         })
+    }
+
+    fn wakes(&self, _: &Sighting) -> Vec<Wake> {
+        // Whoever was seen may have left meanwhile: then to look again at once.
+        let listened = table().get(&self.key).map(|inside| inside.bell.listen());
+        vec![listened.unwrap_or_else(|| Wake::At(Moment::now()))]
     }
 }
 

@@ -72,6 +72,11 @@ pub trait Protocol: Debug + Send + Sync {
     /// Look, without side effects, and name the holders.
     fn inspect(&self) -> Result<Sighting>;
 
+    /// What may end what was seen, for one who only looks ([`crate::Lock::until_free`]). Usual: the ends of the processes that hold it.
+    fn wakes(&self, seen: &Sighting) -> Vec<Wake> {
+        exits(seen)
+    }
+
     /// Remove exactly the claim that was seen. Never waits. Not called for claims judged alive, unless by force.
     fn remove(&self, seen: &Mark, right: Right) -> Result<Removal> {
         let _ = (seen, right);
@@ -243,6 +248,12 @@ pub enum Wake {
     At(Moment),
     /// The bell is rung: [`Bell::listen`].
     Rung(Bell, u32),
+}
+
+/// The ends of those who hold it, as far as they are processes of this machine, and others than this one.
+fn exits(seen: &Sighting) -> Vec<Wake> {
+    let others = seen.holders().iter().filter_map(Holder::neighbour);
+    others.map(Wake::Exit).collect()
 }
 
 /// What a look at a place gave.

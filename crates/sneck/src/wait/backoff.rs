@@ -43,6 +43,17 @@ impl Backoff {
         )
     }
 
+    /// Below the events of one who only looks: some ends raise none. A look is in nobody's way, so two or three a second cost nothing that anybody
+    /// would notice, and whoever waits for hours learns of such an end half a second late at most.
+    pub(crate) fn looks() -> Backoff {
+        Backoff::new(
+            Duration::from_millis(1),
+            2,
+            Duration::from_millis(500),
+            Jitter::Half,
+        )
+    }
+
     /// No events on this machine's own file systems.
     pub(crate) fn polling() -> Backoff {
         Backoff::new(

@@ -1,0 +1,592 @@
+//! Waiting until nobody holds a lock, without taking it: `Lock::until_free`.
+//!
+//! Not for: that a signal handler ends it (`signals.rs`).
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the library's own rules: tests lock, make and remove what they like"
+)]
+
+use rustix::fs::{FlockOperation, flock};
+use sneck::protocol::{Capabilities, Contender, Protocol, Wake};
+use sneck::{
+    Claim, ErrorKind, Event, Lock, LockBuilder, Mode, Moment, Place, Reentry, Registry, Result,
+    Sighting, Stale, Timeout, Waiting,
+};
+use sneck_testkit::child::{Session, Start, say};
+use sneck_testkit::planted::{claim_of, state};
+use sneck_testkit::{Blocked, PATIENCE, Setup, block, claims, must_block, sys};
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// `until-free MS` answers `free` or `kept KIND`; `look-on` looks without end.
+fn more(session: &mut Session, words: &[&str]) -> bool {
+    let lock = session.setup.lock_with(|b| {
+        b.observer(|event: &Event<'_>| {
+            if matches!(event, Event::Polling { .. }) {
+                say("polling");
+            }
+        })
+    });
+    match words {
+        ["until-free", wait] => {
+            let wait = Duration::from_millis(wait.parse().expect("a number"));
+            match lock.until_free(Timeout::from(wait)) {
+                Ok(()) => say("free"),
+                Err(error) => say(&format!("kept {:?} {error}", error.kind())),
+            }
+        }
+        ["look-on"] => {
+            thread::spawn(move || {
+                loop {
+                    let _ = lock.until_free(Timeout::Once);
+                    let _ = lock.until_free(Timeout::After(Duration::from_millis(20)));
+                }
+            });
+            say("done");
+        }
+        _ => return false,
+    }
+    true
+}
+
+sneck_testkit::entry!(Registry::local, more);
+
+const FILES: [&str; 8] = [
+    "flock", "fcntl", "pidfile", "shlock", "dotlock", "labm8", "mkdir", "symlink",
+];
+const WAYS: [Waiting; 3] = [Waiting::Best, Waiting::Events, Waiting::Polling];
+const BRIEF: Timeout = Timeout::After(Duration::from_millis(40));
+
+fn setup(scheme: &'static str, waiting: Waiting) -> Setup {
+    let place = |folder: &Path| claims::alone(scheme, folder);
+    Setup::new(Registry::local, place, waiting, CHILD_ENTRY)
+}
+
+/// Waits in another thread, and is seen to.
+#[track_caller]
+fn must_wait(lock: Lock) -> Blocked<Result<()>> {
+    must_block(move || lock.until_free(Timeout::Forever))
+}
+
+/// Where the lock is.
+fn path(setup: &Setup) -> std::path::PathBuf {
+    setup.folder.join("locks/lock")
+}
+
+fn names(setup: &Setup) -> Vec<String> {
+    claims::names(&setup.folder.join("locks"))
+}
+
+#[test]
+fn it_waits_as_long_as_another_process_holds_it_and_makes_nothing() {
+    for scheme in FILES {
+        for way in WAYS {
+            let setup = setup(scheme, way);
+            let lock = setup.lock();
+            for timeout in [Timeout::Once, BRIEF, Timeout::Forever] {
+                let free = lock.until_free(timeout);
+                free.unwrap_or_else(|e| panic!("{scheme}: nobody holds it: {e}"));
+            }
+            assert!(names(&setup).is_empty(), "{scheme}: looking made a file");
+            let mut child = setup.child();
+            child.acquire();
+            let waiters = [must_wait(setup.lock()), must_wait(setup.lock())];
+            let error = lock.until_free(Timeout::Once).expect_err("it is held");
+            assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+            assert_eq!(error.holders()[0].pid, Some(child.pid()), "{error}");
+            let (start, wait) = (Moment::now(), Duration::from_millis(40));
+            let error = lock.until_free(BRIEF).expect_err("it is held");
+            assert!(start.elapsed() >= wait, "gave up too early");
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+            assert_eq!(error.holders()[0].pid, Some(child.pid()), "{error}");
+            assert_eq!(error.place(), Some(lock.place()), "{error}");
+            waiters.iter().for_each(Blocked::still);
+            assert_eq!(child.ask("standing it"), "Held", "{scheme}");
+            child.release();
+            for waiter in waiters {
+                waiter.wait().expect("it came free");
+            }
+            assert_eq!(names(&setup), claims::rest(scheme), "{scheme}: left behind");
+        }
+    }
+}
+
+#[test]
+fn a_holder_that_is_killed_ends_the_wait_and_its_claim_is_left_where_it_is() {
+    for scheme in FILES {
+        for way in WAYS {
+            let setup = setup(scheme, way);
+            let mut child = setup.child();
+            child.acquire();
+            let waiter = must_wait(setup.lock());
+            let before = state(&path(&setup));
+            child.kill();
+            waiter.wait().expect("its holder is gone");
+            assert_eq!(state(&path(&setup)), before, "{scheme}: it was touched");
+            let guard = setup.lock().try_acquire();
+            drop(guard.unwrap_or_else(|e| panic!("{scheme}: it was free: {e}")));
+        }
+    }
+}
+
+#[test]
+fn nobody_who_tries_is_ever_refused_because_others_wait() {
+    for scheme in FILES {
+        let setup = setup(scheme, Waiting::Best);
+        let mut watchers = [setup.child(), setup.child()];
+        watchers.iter_mut().for_each(|w| drop(w.order("look-on")));
+        let lock = setup.lock();
+        let refused: Vec<_> = (0..400)
+            .filter_map(|_| match lock.try_acquire() {
+                Ok(guard) => {
+                    guard.release().expect("it is held");
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            })
+            .collect();
+        let first = refused.first();
+        assert_eq!(refused.len(), 0, "{scheme}: {first:?}");
+    }
+}
+
+#[test]
+fn a_holder_that_unlocks_and_keeps_the_file_open_ends_the_wait_though_no_event_says_so() {
+    for way in WAYS {
+        let setup = setup("flock", way);
+        let file = File::create(path(&setup)).expect("our own folder");
+        flock(&file, FlockOperation::NonBlockingLockExclusive).expect("it is free");
+        let waiter = must_wait(setup.lock());
+        flock(&file, FlockOperation::Unlock).expect("it is held");
+        waiter.wait().expect("it came free");
+    }
+}
+
+/// The net below the events is cast every half second by then: of five ends the middle one is found sooner than a tenth of that time only by an event.
+#[test]
+fn a_release_wakes_by_an_event_and_not_by_the_clock() {
+    thread::scope(|scope| {
+        for scheme in ["flock", "fcntl", "pidfile", "mkdir", "symlink", "memory"] {
+            scope.spawn(move || {
+                let setup = Setup::new(
+                    Registry::local,
+                    |folder| format!("{scheme}:{}/lock", folder.display()),
+                    Waiting::Best,
+                    CHILD_ENTRY,
+                );
+                let mut ratios: Vec<f64> = (0..5).map(|_| waited_after_the_end(&setup)).collect();
+                ratios.sort_by(f64::total_cmp);
+                assert!(ratios[2] < 0.1, "{scheme}: {ratios:?}");
+            });
+        }
+    });
+}
+
+/// How long the end of a wait came after the release, as a part of the time for which it was held.
+fn waited_after_the_end(setup: &Setup) -> f64 {
+    let guard = setup.lock().try_acquire().expect("it is free");
+    let held = Moment::now();
+    let lock = setup.lock();
+    let waiter = block::start(move || lock.until_free(Timeout::Forever));
+    thread::sleep(Duration::from_millis(900));
+    let (held, end) = (held.elapsed(), Moment::now());
+    guard.release().expect("it is held");
+    waiter.wait().expect("it came free");
+    end.elapsed().as_secs_f64() / held.as_secs_f64()
+}
+
+#[test]
+fn a_claim_counts_as_free_if_the_policy_lets_the_next_one_remove_it() {
+    for scheme in ["pidfile", "mkdir", "symlink"] {
+        let setup = setup(scheme, Waiting::Best);
+        claim_of(scheme, &path(&setup), sys::NO_PROCESS);
+        let before = state(&path(&setup));
+        let by = |policy| setup.lock_with(|b| b.stale(policy));
+        for policy in [Stale::Dead, Stale::Likely, Stale::Force] {
+            let free = by(policy).until_free(Timeout::Once);
+            free.unwrap_or_else(|e| panic!("{scheme} {policy:?}: {e}"));
+        }
+        let error = by(Stale::Never).until_free(BRIEF).expect_err("not to be");
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+        assert!(error.to_string().contains("looks stale"), "{error}");
+        assert_eq!(state(&path(&setup)), before, "{scheme}: it was touched");
+        // Of somebody who lives: only by age, and not by force, by which every lock is free at any time.
+        claims::remove(scheme, &path(&setup)).expect("our own folder");
+        claim_of(scheme, &path(&setup), std::os::unix::process::parent_id());
+        thread::sleep(Duration::from_millis(30));
+        for policy in [Stale::Dead, Stale::Force] {
+            by(policy).until_free(Timeout::Once).expect_err("it lives");
+        }
+        let old = Stale::After(Duration::from_millis(10));
+        by(old).until_free(Timeout::Once).expect("it is old");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_waited_for_and_what_is_no_claim_is_an_error_at_once() {
+    for way in WAYS {
+        let setup = setup("pidfile", way);
+        fs::write(path(&setup), "").expect("our own folder");
+        let error = setup.lock().until_free(BRIEF).expect_err("not free");
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+        let waiter = must_wait(setup.lock());
+        // Now it does: a dead process's, then nobody's.
+        fs::write(
+            path(&setup),
+            format!("{}\n", std::os::unix::process::parent_id()),
+        )
+        .expect("our own folder");
+        waiter.still();
+        fs::remove_file(path(&setup)).expect("our own folder");
+        waiter.wait().expect("it came free");
+
+        for scheme in FILES {
+            let setup = self::setup(scheme, way);
+            fs::create_dir_all(path(&setup).join("inside")).expect("our own folder");
+            for timeout in [Timeout::Once, Timeout::Forever] {
+                let error = setup.lock().until_free(timeout).expect_err("no lock");
+                assert_eq!(error.kind(), ErrorKind::Foreign, "{scheme}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn inside_a_pid_namespace_what_cannot_be_seen_is_an_error_at_once_and_never_free() {
+    assert!(sys::is_root(), "this needs root, for namespaces");
+    // On a file system with a device number of its own, and on one without, as containers share it.
+    let shared = tempfile::tempdir_in("/dev/shm").expect("a file system in memory");
+    for folder in [None, Some(shared.path())] {
+        let inside_of = |own: &Path| format!("{}/lock", folder.unwrap_or(own).display());
+        let setup = Setup::new(Registry::local, inside_of, Waiting::Best, CHILD_ENTRY);
+        fs::write(inside_of(setup.folder.path()), "").expect("our own folder");
+        let wrapper = ["unshare", "-fp", "--mount-proc", "--kill-child"];
+        let mut inside = Start::wrapped(&setup, &wrapper).child();
+        let _guard = setup.lock().try_acquire().expect("it is free");
+        for wait in ["0", "60000"] {
+            inside.tell(&format!("until-free {wait}"));
+            let said = inside.hear_one_of(&["kept", "free"]).1;
+            assert!(said.starts_with("Unsupported"), "{said}");
+            assert!(said.contains("pid namespace"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn for_a_reader_other_readers_are_in_nobodys_way() {
+    for scheme in ["flock", "fcntl"] {
+        let setup = setup(scheme, Waiting::Best);
+        let reader = || setup.lock_with(|b| b.mode(Mode::Shared));
+        let mut readers = [setup.child(), setup.child()];
+        for child in &mut readers {
+            child.tell("acquire it once shared");
+            child.hear("held");
+        }
+        reader().until_free(Timeout::Once).expect("readers share");
+        let error = setup.lock().until_free(BRIEF).expect_err("it is held");
+        assert_eq!(error.holders().len(), 2, "{error}");
+        let writer = must_wait(setup.lock());
+        readers[0].release();
+        writer.still();
+        readers[1].release();
+        writer.wait().expect("it came free");
+        readers[0].acquire();
+        let waiter = must_wait(reader());
+        readers[0].release();
+        waiter.wait().expect("it came free");
+    }
+    for scheme in ["symlink", "pidfile"] {
+        let shared = setup(scheme, Waiting::Best).lock_with(|b| b.mode(Mode::Shared));
+        let error = shared.until_free(Timeout::Once).expect_err("no such mode");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+}
+
+#[test]
+fn a_reader_does_not_take_a_writer_whom_proc_hides_for_a_reader() {
+    assert!(
+        sys::is_root(),
+        "this needs root, to become a user without rights"
+    );
+    let setup = setup("fcntl", Waiting::Best);
+    fs::write(path(&setup), "0123456789").expect("our own folder");
+    let python = std::env::var("SNECK_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    // A reader of the first byte that the kernel names, and a writer of the last one that it does not.
+    let script = "
+import fcntl, os, struct, sys
+file = open(sys.argv[1], 'r+')
+last = struct.pack('hhqqi4x', fcntl.F_WRLCK, os.SEEK_SET, 9, 1, 0)
+fcntl.fcntl(file, getattr(fcntl, 'F_OFD_SETLK', 37), last)
+fcntl.lockf(file, fcntl.LOCK_SH, 1)
+print('in', flush=True)
+sys.stdin.readline()
+";
+    let mut writer = std::process::Command::new(python)
+        .args(["-c", script])
+        .arg(path(&setup))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("Python is there");
+    let mut output = std::io::BufReader::new(writer.stdout.take().expect("a pipe"));
+    std::io::BufRead::read_line(&mut output, &mut String::new()).expect("it says that it is in");
+    let child = sys::fork(|| {
+        sys::become_user(sys::NOBODY);
+        let reader = setup.lock_with(|b| b.mode(Mode::Shared));
+        i32::from(reader.until_free(Timeout::Once).is_ok())
+    });
+    let free = child.wait();
+    drop(writer.stdin.take());
+    writer.wait().expect("our own child");
+    assert_eq!(free, 0, "the writer was not seen");
+}
+
+#[test]
+fn whoever_holds_it_itself_is_told_so_and_others_of_the_process_wait() {
+    for scheme in ["flock", "fcntl", "pidfile", "symlink", "memory"] {
+        let place = |folder: &Path| format!("{scheme}:{}/lock", folder.display());
+        let setup = Setup::new(Registry::local, place, Waiting::Best, CHILD_ENTRY);
+        let guard = setup.lock().try_acquire().expect("it is free");
+        let error = setup.lock().until_free(Timeout::After(PATIENCE));
+        let error = error.expect_err("this thread holds it");
+        assert_eq!(error.kind(), ErrorKind::Reentrant, "{error}");
+        let error = setup.lock().until_free(Timeout::Once);
+        assert_eq!(error.expect_err("held").kind(), ErrorKind::Busy);
+        let other = must_wait(setup.lock());
+        let waits = setup.lock_with(|b| b.reentry(Reentry::Wait));
+        let error = waits.until_free(BRIEF).expect_err("this thread holds it");
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+        guard.release().expect("it is held");
+        other.wait().expect("it came free");
+        // Nor is anybody in the line for it: whoever waits is in nobody's way.
+        drop(setup.lock().try_acquire().expect("it is free"));
+    }
+}
+
+#[test]
+fn the_observer_is_told_whom_it_waits_for_and_that_it_polls_where_there_are_no_events() {
+    for scheme in ["flock", "symlink"] {
+        let setup = setup(scheme, Waiting::Best);
+        let mut child = setup.child();
+        let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let observed = |told: Arc<Mutex<Vec<String>>>| {
+            setup.lock_with(|b| {
+                b.observer(move |event: &Event<'_>| {
+                    let line = match event {
+                        Event::Waiting { place, seen } => {
+                            format!("waiting {place} {:?}", seen.holders()[0].pid)
+                        }
+                        other => format!("{other:?}"),
+                    };
+                    told.lock().expect("no panic").push(line);
+                })
+            })
+        };
+        observed(told.clone())
+            .until_free(Timeout::Forever)
+            .expect("it is free");
+        child.acquire();
+        observed(told.clone())
+            .until_free(Timeout::Once)
+            .expect_err("it is held");
+        assert!(
+            told.lock().expect("no panic").is_empty(),
+            "no wait: {told:?}"
+        );
+        let waiter = must_wait(observed(told.clone()));
+        thread::sleep(Duration::from_millis(100));
+        child.release();
+        waiter.wait().expect("it came free");
+        let line = format!("waiting {} {:?}", setup.lock().place(), Some(child.pid()));
+        // Once: nothing has changed meanwhile.
+        assert_eq!(*told.lock().expect("no panic"), [line]);
+    }
+}
+
+#[test]
+fn without_inotify_it_looks_again_and_again_and_still_sees_the_end() {
+    let setup = setup("symlink", Waiting::Best);
+    let inject = "inject=inotify_init1:error=EMFILE";
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject];
+    let mut child = Start::wrapped(&setup, &strace).child();
+    let guard = setup.lock().try_acquire().expect("it is free");
+    child.tell("until-free 60000");
+    thread::sleep(Duration::from_millis(100));
+    assert!(!child.has_said("free"));
+    guard.release().expect("it is held");
+    child.hear("free");
+    let told = child.said().iter().filter(|line| *line == "polling");
+    assert_eq!(told.count(), 1, "{:?}", child.said());
+}
+
+/// Two locks that are one place. Counts the looks.
+#[derive(Debug)]
+struct Both {
+    place: Place,
+    parts: Vec<Arc<dyn Protocol>>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    inner: Arc<dyn Protocol>,
+    looks: Arc<AtomicUsize>,
+}
+
+impl Protocol for Both {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn identity(&self) -> String {
+        format!("both {}", self.place)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.parts[0].capabilities()
+    }
+
+    fn parts(&self) -> Vec<Arc<dyn Protocol>> {
+        self.parts.clone()
+    }
+
+    fn contend(&self, _: &Arc<Claim>) -> Result<Box<dyn Contender>> {
+        panic!("it is never tried");
+    }
+
+    fn inspect(&self) -> Result<Sighting> {
+        panic!("its parts are looked at");
+    }
+}
+
+impl Protocol for Counted {
+    fn place(&self) -> &Place {
+        self.inner.place()
+    }
+
+    fn identity(&self) -> String {
+        self.inner.identity()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn contend(&self, _: &Arc<Claim>) -> Result<Box<dyn Contender>> {
+        panic!("it is never tried");
+    }
+
+    fn inspect(&self) -> Result<Sighting> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.inner.inspect()
+    }
+
+    fn wakes(&self, seen: &Sighting) -> Vec<Wake> {
+        self.inner.wakes(seen)
+    }
+}
+
+fn both(
+    setup: &Setup,
+    schemes: [&'static str; 2],
+    change: impl FnOnce(LockBuilder) -> LockBuilder,
+) -> (Lock, [Lock; 2], Arc<AtomicUsize>) {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let place = |scheme| Place::file(scheme, setup.folder.join(format!("part-{scheme}")));
+    let at = |scheme| Lock::builder().at(&place(scheme)).expect("a lock");
+    let (mut registry, counted) = (Registry::empty(), looks.clone());
+    let places = schemes.map(place);
+    registry.register("both", move |place| {
+        let part = |part: &Place| {
+            let inner = Registry::local().protocol(part)?;
+            let looks = counted.clone();
+            Ok(Arc::new(Counted { inner, looks }) as Arc<dyn Protocol>)
+        };
+        let parts = places.iter().map(part).collect::<Result<_>>()?;
+        let place = place.clone();
+        Ok(Arc::new(Both { place, parts }))
+    });
+    let lock = change(Lock::builder().registry(&registry)).at(&Place::file("both", "x"));
+    (lock.expect("a lock"), schemes.map(at), looks)
+}
+
+#[test]
+fn a_place_with_parts_is_free_when_one_look_found_all_of_them_free() {
+    let setup = setup("flock", Waiting::Best);
+    let (lock, parts, _) = both(&setup, ["flock", "symlink"], |b| b);
+    lock.until_free(Timeout::Once).expect("nobody holds it");
+    let hold = |part: &Lock| part.try_acquire().expect("it is free");
+    let first = hold(&parts[0]);
+    let error = lock.until_free(Timeout::Once).expect_err("a part is held");
+    assert_eq!(error.place(), Some(parts[0].place()), "{error}");
+    let waiter = must_wait(lock.clone());
+    // The other one is taken before the first is left: never were both free.
+    let second = hold(&parts[1]);
+    first.release().expect("it is held");
+    waiter.still();
+    let error = lock.until_free(Timeout::Once).expect_err("a part is held");
+    assert_eq!(error.place(), Some(parts[1].place()), "{error}");
+    let first = hold(&parts[0]);
+    second.release().expect("it is held");
+    waiter.still();
+    first.release().expect("it is held");
+    waiter.wait().expect("both are free");
+}
+
+#[test]
+fn the_looks_become_rarer_while_nothing_happens() {
+    for scheme in ["flock", "fcntl", "pidfile", "symlink"] {
+        for waiting in [Waiting::Best, Waiting::Polling] {
+            let place = |folder: &Path| format!("{scheme}:{}/part-{scheme}", folder.display());
+            let setup = Setup::new(Registry::local, place, waiting, CHILD_ENTRY);
+            let other = if scheme == "symlink" {
+                "mkdir"
+            } else {
+                "symlink"
+            };
+            let (lock, _, looks) = both(&setup, [scheme, other], |b| b.waiting(waiting));
+            let mut child = setup.child();
+            child.acquire();
+            let waiter = must_wait(lock);
+            let looked_in = |time| {
+                let before = looks.load(Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(time));
+                looks.load(Ordering::SeqCst) - before
+            };
+            looked_in(300);
+            let looks = looked_in(1200);
+            // Steps of at least a quarter of a second by now, or of at least 25 ms.
+            let most = if waiting == Waiting::Best { 8 } else { 60 };
+            assert!(looks <= most, "{scheme} {waiting:?}: {looks}");
+            child.release();
+            waiter.wait().expect("it came free");
+        }
+    }
+}
+
+#[test]
+fn readers_that_come_and_go_without_a_gap_are_slept_on_and_not_looked_at_without_end() {
+    let setup = setup("flock", Waiting::Best);
+    let (lock, parts, looks) = both(&setup, ["flock", "symlink"], |b| b);
+    let reader = Lock::builder().mode(Mode::Shared).at(parts[0].place());
+    let reader = reader.expect("a lock");
+    let mut held = Some(reader.try_acquire().expect("it is free"));
+    let waiter = must_wait(lock);
+    let mut turns = 0;
+    while turns < 200 {
+        let next = reader.clone();
+        let next = thread::spawn(move || next.try_acquire().expect("readers share"));
+        held = Some(next.join().expect("no panic"));
+        turns += 1;
+        thread::sleep(Duration::from_millis(1));
+    }
+    waiter.still();
+    let looks = looks.load(Ordering::SeqCst);
+    assert!(looks < turns * 3, "{looks} looks in {turns} turns");
+    drop(held.take());
+    waiter.wait().expect("it came free");
+}
