@@ -26,10 +26,12 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `again.rs` | whoever holds it already and acquires again |
 //! | `clearing.rs` | what was done about claims in the way |
 //! | `sleeper.rs` | how it sleeps |
 //! | `refusal.rs` | what it says when the time is over |
 
+mod again;
 mod clearing;
 mod refusal;
 mod sleeper;
@@ -41,6 +43,7 @@ use crate::guard::{Guard, Holding};
 use crate::holder::{Holder, Source};
 use crate::lock::{Handle, Reentry};
 use crate::observer::{Event, Interrupt};
+use crate::place::Place;
 use crate::protocol::{
     Attempt, Blocked, Contender, Gave, Held, Modes, Protocol, Queue, Reach, Removable, Sighting,
     Stop, Wake,
@@ -95,7 +98,8 @@ pub(crate) struct Acquisition {
     clearing: Clearing,
     /// How long to pause after parts were given back.
     given_back: Backoff,
-    told: Option<Vec<Holder>>,
+    /// Of whom the observer was told last, and at which place.
+    told: Option<(Place, Vec<Holder>)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -127,12 +131,7 @@ impl Acquisition {
         let scheme = protocol.place().scheme();
         let can = protocol.capabilities();
         if settings.mode == Mode::Shared && can.modes == Modes::Exclusive {
-            let what = format!("protocol {scheme} has no shared mode");
-            return cannot(
-                ErrorKind::Unsupported,
-                what,
-                "take it exclusively, or use `flock`",
-            );
+            return Err(refusal::no_shared_mode(&**protocol));
         }
         if settings.stale == Stale::Force && can.removal == Removable::No {
             let what = format!("a lock of protocol {scheme} cannot be taken by force");
@@ -195,10 +194,11 @@ impl Acquisition {
         let reentry = self.handle.settings.reentry;
         if self.phase == Phase::Start {
             if reentry == Reentry::Idempotent {
-                if let Some(guard) = self.enter_again()? {
+                if let Some(guard) = again::enter(&self.handle, self.who.acquirer)? {
                     return Ok(Step::Held(guard));
                 }
             }
+            self.must_not_wait_for_itself()?;
             let lock = self.handle.identity.clone();
             self.ticket = Some(Ticket::take(lock, &self.claim, self.who));
             self.phase = Phase::Line;
@@ -216,7 +216,7 @@ impl Acquisition {
             return Err(self.refused_by(&*self.handle.protocol, &held(ahead)));
         }
         if reentry == Reentry::Refuse && ticket.waits_for(self.who.acquirer) {
-            return Err(reentrant());
+            return Err(again::reentrant());
         }
         let look = LOOK_AHEAD
             * ticket
@@ -235,37 +235,45 @@ impl Acquisition {
             return Ok(());
         };
         ticket.pass_the_lost();
-        let protocol = self.handle.protocol.clone();
         let by_force = self.handle.settings.stale == Stale::Force;
-        if !by_force || ticket.has_turn() || self.clearing.has_forced(protocol.place()) {
+        if !by_force || ticket.has_turn() {
             return Ok(());
         }
-        let seen = protocol.inspect()?;
-        self.clear(&*protocol, &seen)?;
+        let protocol = &self.handle.protocol;
+        let mut ways = protocol.parts();
+        if ways.is_empty() {
+            ways.push(protocol.clone());
+        }
+        for way in ways {
+            if !self.clearing.has_forced(way.place()) {
+                let seen = way.inspect()?;
+                self.clear(&*way, &seen)?;
+            }
+        }
         if let Some(ticket) = &self.ticket {
             ticket.pass_the_lost();
         }
         Ok(())
     }
 
+    /// Whoever takes several and holds one of them stands in no line behind itself: nothing else would tell.
+    fn must_not_wait_for_itself(&self) -> Result<()> {
+        let (handle, acquirer) = (&self.handle, self.who.acquirer);
+        let is_one = handle.parts.is_empty();
+        if is_one || handle.settings.reentry != Reentry::Refuse || self.deadline.has_passed() {
+            return Ok(());
+        }
+        match again::stands_in_its_own_way(handle, acquirer) {
+            Some(place) => Err(again::reentrant().at(&place)),
+            None => Ok(()),
+        }
+    }
+
     /// The holder of this process that has the turn.
     fn ahead(&self) -> Holder {
         let mut holder = Holder::process(Source::Process, std::process::id());
-        let ahead = self.ticket.as_ref().map(Ticket::ahead);
-        holder.mode = ahead.and_then(|ahead| ahead.first().map(|h| h.mode()));
+        holder.mode = self.ticket.as_ref().and_then(Ticket::ahead);
         holder
-    }
-
-    fn enter_again(&self) -> Result<Option<Guard>> {
-        let Some(holding) = queue::held_by(&self.handle.identity, self.who.acquirer) else {
-            return Ok(None);
-        };
-        if self.claim.mode() == Mode::Exclusive && holding.mode() == Mode::Shared {
-            let what = "it is held shared already, by the same owner, and asked for exclusively";
-            return Err(Error::new(ErrorKind::Reentrant, "acquire", what)
-                .advise("release the shared guard first"));
-        }
-        Ok(holding.enter_again())
     }
 
     fn contend(&mut self) -> Result<Step> {
@@ -287,6 +295,9 @@ impl Acquisition {
             // First withdraw, then look who is in the way: looking can take longer than our place in a queue is worth to others.
             self.contender = None;
             return Err(self.refused_by(&*way, &named(&*way, busy.seen)));
+        }
+        if busy.part.is_some() {
+            self.must_not_wait_for_itself()?;
         }
         self.tell_waiting(&*way, &busy.seen);
         if busy.gave == Gave::Parts {
@@ -329,10 +340,11 @@ impl Acquisition {
 
     fn held(&mut self, held: Box<dyn Held>) -> Guard {
         self.contender = None;
-        let ticket = self
+        let mut ticket = self
             .ticket
             .take()
             .expect("whoever tries has the turn, and whoever has the turn has a ticket");
+        ticket.enter(&self.handle.parts, self.who);
         let broken = std::mem::take(&mut self.clearing.broken);
         let guard = Guard::of(Holding::new(
             self.handle.protocol.place().clone(),
@@ -364,7 +376,7 @@ impl Acquisition {
     fn judge(&self, way: &dyn Protocol) -> Judge {
         let handle = &self.handle;
         let holds = if handle.protocol.place() == way.place() {
-            queue::held_in_this_process(&handle.identity)
+            handle.is_held_in_this_process()
         } else {
             queue::held_in_this_process(&way.identity())
         };
@@ -470,14 +482,17 @@ impl Acquisition {
 
     fn tell_waiting(&mut self, way: &dyn Protocol, seen: &Sighting) {
         let nobody = self.handle.settings.observer.is_none();
-        if nobody || self.told.as_deref() == Some(seen.holders()) {
+        let known = |told: &(Place, Vec<Holder>)| {
+            (&told.0, told.1.as_slice()) == (way.place(), seen.holders())
+        };
+        if nobody || self.told.as_ref().is_some_and(known) {
             return;
         }
         self.notice(&Event::Waiting {
             place: way.place(),
             seen,
         });
-        self.told = Some(seen.holders().to_vec());
+        self.told = Some((way.place().clone(), seen.holders().to_vec()));
     }
 
     fn tell_polling(&self, why: &str) {
@@ -499,13 +514,6 @@ fn held(holder: Holder) -> Sighting {
         holders: vec![holder],
         mark: None,
     }
-}
-
-fn reentrant() -> Error {
-    let what =
-        "its owner (usually this thread) holds the lock already: waiting for it would never end";
-    Error::new(ErrorKind::Reentrant, "acquire", what)
-        .advise("release the first guard, or choose Reentry::Wait or Reentry::Idempotent")
 }
 
 fn ended() -> Error {

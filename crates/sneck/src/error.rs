@@ -108,6 +108,14 @@ impl Error {
             .advise("nothing was changed; name another file")
     }
 
+    /// Asked for shared, where there is only exclusive.
+    pub(crate) fn no_shared_mode(place: &Place) -> Error {
+        let what = format!("protocol {} has no shared mode", place.scheme());
+        Error::new(ErrorKind::Unsupported, "acquire", what)
+            .at(place)
+            .advise("take it exclusively, or use `flock`")
+    }
+
     /// Name the lock, unless it is named already.
     #[must_use]
     pub fn at(mut self, place: &Place) -> Error {

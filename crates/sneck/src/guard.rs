@@ -102,11 +102,12 @@ impl Holding {
         self.claim
     }
 
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing_of(None)
     }
 
-    pub(crate) fn standing(&self) -> Standing {
+    /// That of one part, or of the whole.
+    pub(crate) fn standing_of(&self, part: Option<usize>) -> Standing {
         if self.is_copy() {
             return Standing::Lost(
                 "this is a forked child's copy; the parent holds the lock".into(),
@@ -116,7 +117,10 @@ impl Holding {
         if state.guards == 0 {
             Standing::Released
         } else {
-            state.held.standing()
+            match part {
+                None => state.held.standing(),
+                Some(part) => state.held.standing_of(part),
+            }
         }
     }
 

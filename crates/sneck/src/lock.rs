@@ -1,7 +1,14 @@
 //! The handle: [`Lock`], made by [`LockBuilder`].
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `parts.rs` | several locks as one |
+//! | `clearing.rs` | removing claims without taking the lock |
+
+mod clearing;
+mod parts;
 
 use crate::acquire::Acquisition;
-use crate::breaking::{self, Cleared};
 use crate::claim::{Mode, Party};
 use crate::drive::{self, future::Acquiring};
 use crate::error::{Error, ErrorKind, Result};
@@ -9,20 +16,17 @@ use crate::guard::Guard;
 use crate::observer::Observer;
 use crate::place::{DEFAULT_SCHEME, Place, Registry};
 use crate::protocol::memory::Memory;
-use crate::protocol::{Capabilities, Protocol, Record, Removable, Removal, Right, Sighting, flock};
+use crate::protocol::{Capabilities, Protocol, Record, Sighting, flock};
 use crate::queue::{self, Acquirer};
 use crate::stale::{self, Judge, Stale};
 use crate::timeout::{Deadline, Moment, Timeout};
 use crate::vigil::Vigil;
-use crate::wait::{self, Backoff, Waiting};
+use crate::wait::Waiting;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
-
-/// How often a breaker that is at work in the same folder is waited for, briefly.
-const BREAKERS: u32 = 16;
 
 /// What happens when an [`Owner`] (usually a thread) acquires a lock that it holds already.
 ///
@@ -51,7 +55,7 @@ pub enum Owner {
 }
 
 /// How a lock is to be acquired.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
     pub(crate) timeout: Timeout,
@@ -201,6 +205,16 @@ impl LockBuilder {
     }
 
     fn of(self, protocol: Arc<dyn Protocol>) -> Lock {
+        let mode = self.settings.mode;
+        let part = |part: Arc<dyn Protocol>| queue::Part {
+            lock: part.identity().into(),
+            mode,
+        };
+        let parts = protocol.parts().into_iter().map(part).collect();
+        self.made(protocol, parts)
+    }
+
+    fn made(self, protocol: Arc<dyn Protocol>, parts: Vec<queue::Part>) -> Lock {
         // Now, and not at first use: a child forked while another thread finds it out would wait for that thread for ever.
         let identity = protocol.identity().into();
         Lock {
@@ -209,6 +223,7 @@ impl LockBuilder {
                 protocol,
                 settings: self.settings,
                 identity,
+                parts,
             }),
         }
     }
@@ -244,6 +259,19 @@ pub(crate) struct Handle {
     pub(crate) protocol: Arc<dyn Protocol>,
     pub(crate) settings: Settings,
     pub(crate) identity: Arc<str>,
+    /// As [`Protocol::parts`]; empty: it is one.
+    pub(crate) parts: Vec<queue::Part>,
+}
+
+impl Handle {
+    /// Whether this process holds it: all of it.
+    pub(crate) fn is_held_in_this_process(&self) -> bool {
+        let mut parts = self.parts.iter();
+        match self.parts.len() {
+            0 => queue::held_in_this_process(&self.identity),
+            _ => parts.all(|part| queue::held_in_this_process(&part.lock)),
+        }
+    }
 }
 
 impl Lock {
@@ -423,129 +451,6 @@ impl Lock {
             .map_err(|e| e.at(self.handle.protocol.place()))
     }
 
-    /// Remove the claim that stands there, if the policy ([`LockBuilder::stale`]) allows: by default one whose holder is proved gone. Takes nothing.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Foreign`]: no claim stands there, but something else, which was left alone. [`ErrorKind::Unsupported`]: this protocol has no claims
-    /// that could be removed, and somebody holds it. Otherwise as [`Lock::holder`]. That a claim was left alone is no error: see [`Cleared::Left`].
-    pub fn break_stale(&self) -> Result<Cleared> {
-        self.clear(self.handle.settings.stale)
-    }
-
-    /// Remove the claim that stands there, **whoever holds it**. The robbed holder is told by [`Guard::standing`] and [`Guard::release`].
-    ///
-    /// # Errors
-    /// As [`Lock::break_stale`].
-    pub fn force_release(&self) -> Result<Cleared> {
-        self.clear(Stale::Force)
-    }
-
-    /// Remove the claim that was left in the name of this party ([`Guard::leave`]), and no other.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Lost`]: nothing stands there, or another's claim. [`ErrorKind::Busy`]: the claim belongs to a running program that keeps it locked.
-    /// Otherwise as [`Lock::break_stale`].
-    pub fn release_for(&self, party: Party) -> Result<()> {
-        let seen = self.removable()?;
-        let lost = |seen: &Sighting| {
-            let what = format!("process {} does not hold it", party.pid());
-            Err(Error::new(ErrorKind::Lost, "release", what)
-                .at(self.place())
-                .held_by(seen.holders().to_vec())
-                .advise("nothing was removed"))
-        };
-        let claim = breaking::candidate(&*self.handle.protocol, &seen, self.judge());
-        let is_its =
-            |c: &breaking::Candidate| c.holder.pid == Some(party.pid()) && c.holder.host.is_none();
-        let Some(claim) = claim.filter(is_its) else {
-            return lost(&seen);
-        };
-        match self.remove(&claim)? {
-            Removal::Removed => Ok(()),
-            Removal::Changed => lost(&seen),
-            Removal::NotAllowed => Err(Error::new(
-                ErrorKind::NoPermission,
-                "release",
-                "there is no right to remove the claim here",
-            )
-            .at(self.place())),
-            removal => Err(Error::new(ErrorKind::Busy, "release", removal.to_string())
-                .at(self.place())
-                .held_by(seen.holders().to_vec())
-                .advise("the program that took it releases it")),
-        }
-    }
-
-    /// A breaker at work is done in an instant.
-    fn remove(&self, claim: &breaking::Candidate) -> Result<Removal> {
-        let mut backoff = Backoff::polling();
-        let observer = self.handle.settings.observer.as_deref();
-        for _ in 0..BREAKERS {
-            match claim.remove_by(Right::Stale, &*self.handle.protocol, observer)? {
-                Removal::BreakerBusy => wait::pause(backoff.step()),
-                removal => return Ok(removal),
-            };
-        }
-        Ok(Removal::BreakerBusy)
-    }
-
-    /// What stands there, if it may be removed at all.
-    fn removable(&self) -> Result<Sighting> {
-        let seen = self.holder()?;
-        if let Sighting::Foreign { what } = &seen {
-            return Err(Error::foreign("look", what, self.place()));
-        }
-        if self.capabilities().removal == Removable::No && seen != Sighting::Free {
-            let scheme = self.place().scheme();
-            let what = format!("a lock of protocol {scheme} cannot be removed from outside");
-            return Err(Error::new(ErrorKind::Unsupported, "break", what)
-                .at(self.place())
-                .held_by(seen.holders().to_vec())
-                .advise("it ends with its holder: end that process"));
-        }
-        Ok(seen)
-    }
-
-    fn clear(&self, policy: Stale) -> Result<Cleared> {
-        let mut backoff = Backoff::polling();
-        for tries in 0.. {
-            let seen = self.removable()?;
-            if seen == Sighting::Free {
-                return Ok(Cleared::Free);
-            }
-            let candidate = breaking::candidate(&*self.handle.protocol, &seen, self.judge());
-            let Some(candidate) = candidate.filter(|c| c.may_go(policy)) else {
-                let verdict = self.verdict(&seen);
-                return Ok(Cleared::Left {
-                    seen,
-                    verdict,
-                    removal: None,
-                });
-            };
-            let observer = self.handle.settings.observer.as_deref();
-            match candidate.remove(&*self.handle.protocol, policy, observer)? {
-                Removal::Removed => {
-                    return Ok(Cleared::Removed {
-                        holder: candidate.holder,
-                        verdict: candidate.verdict,
-                    });
-                }
-                Removal::Changed if tries < BREAKERS => {}
-                Removal::BreakerBusy if tries < BREAKERS => {
-                    wait::pause(backoff.step());
-                }
-                removal => {
-                    return Ok(Cleared::Left {
-                        seen,
-                        verdict: Some(candidate.verdict),
-                        removal: Some(removal),
-                    });
-                }
-            }
-        }
-        Ok(Cleared::Free)
-    }
-
     /// What is known about whether the holder of a file claim lives. None where the kernel or a server vouches for the holder.
     ///
     /// # Errors
@@ -566,9 +471,9 @@ impl Lock {
         queue::held_by_handle(&self.handle.identity, self.handle.id)
     }
 
-    /// Whether this process holds it, through any handle and in any thread.
+    /// Whether this process holds it, through any handle and in any thread; of several locks that are taken as one, whether it holds each.
     pub fn is_held_in_this_process(&self) -> bool {
-        queue::held_in_this_process(&self.handle.identity)
+        self.handle.is_held_in_this_process()
     }
 
     /// What the protocol can and cannot promise here.

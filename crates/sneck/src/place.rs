@@ -2,7 +2,7 @@
 //! knows the protocols by their names.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, stack};
 use crate::sys::text as os;
 use crate::text;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A protocol's name and where the lock is: `path` (flock), `symlink:path`, `postgres://host/name`.
+/// A protocol's name and where the lock is: `path` (flock), `symlink:path`, `flock+fcntl:path`, `postgres://host/name`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     scheme: String,
@@ -27,7 +27,16 @@ impl Place {
         }
     }
 
-    /// The protocol's name.
+    /// Several at once. It is shown and never read.
+    pub(crate) fn joined<'a>(places: impl IntoIterator<Item = &'a Place>) -> Place {
+        let shown: Vec<String> = places.into_iter().map(Place::to_string).collect();
+        Place {
+            scheme: JOINED.to_owned(),
+            rest: shown.join(" + ").into(),
+        }
+    }
+
+    /// The protocol's name; `+` for several locks that were made one ([`crate::Lock::all`]).
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
@@ -65,6 +74,10 @@ impl Place {
 impl fmt::Display for Place {
     /// As it would be written to mean the same; foreign characters made safe.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.scheme == JOINED {
+            // Made of what was shown.
+            return f.write_str(&self.rest.to_string_lossy());
+        }
         if self.scheme != DEFAULT_SCHEME {
             write!(f, "{}:", self.scheme)?;
         }
@@ -98,6 +111,8 @@ impl fmt::Debug for Place {
 
 /// What is meant when no protocol is named.
 pub(crate) const DEFAULT_SCHEME: &str = "flock";
+/// No protocol's name: several locks that were made one.
+const JOINED: &str = "+";
 
 type Maker = dyn Fn(&Place) -> Result<Arc<dyn Protocol>> + Send + Sync;
 
@@ -163,19 +178,32 @@ impl Registry {
             });
         };
         let place = Place { scheme, rest };
-        self.maker(&place)?;
+        for name in self.names(&place.scheme) {
+            self.maker(name, &place)?;
+        }
         Ok(place)
     }
 
-    /// The protocol that speaks at a place.
+    /// The protocol that speaks at a place; several that are joined by `+` speak as one.
     pub fn protocol(&self, place: &Place) -> Result<Arc<dyn Protocol>> {
-        self.maker(place)?(place)
+        match self.names(&place.scheme).as_slice() {
+            [one] => self.maker(one, place)?(place),
+            _ => stack::at(place, self),
+        }
     }
 
-    fn maker(&self, place: &Place) -> Result<&Arc<Maker>> {
-        self.makers.get(&place.scheme).ok_or_else(|| {
+    /// The protocols that are meant by a name. One that is registered is meant as it stands.
+    fn names<'a>(&self, scheme: &'a str) -> Vec<&'a str> {
+        if self.makers.contains_key(scheme) {
+            return vec![scheme];
+        }
+        scheme.split(stack::LINK).collect()
+    }
+
+    fn maker(&self, name: &str, place: &Place) -> Result<&Arc<Maker>> {
+        self.makers.get(name).ok_or_else(|| {
             let known = self.makers.keys().cloned().collect::<Vec<_>>().join(", ");
-            let what = format!("there is no protocol `{}` here", text::clean(&place.scheme));
+            let what = format!("there is no protocol `{}` here", text::clean(name));
             Error::new(ErrorKind::Usage, "read the place", what).advise(format!(
                 "known are: {known}; for a file of that name write ./{}:…",
                 text::clean(&place.scheme)

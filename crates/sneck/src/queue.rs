@@ -2,6 +2,9 @@
 //!
 //! This is fairness and nothing else. Exclusion never rests on it: whoever has the turn still has to get the lock from its
 //! protocol, and a lock is never handed over inside the process.
+//!
+//! Several locks that are taken as one stand in a line of their own, and not in those of its parts: whoever waits for several must not keep the place at one of them while
+//! another one is held by who knows whom. Once they are held they are inside at each part's line too, so that those who stand there know.
 
 use crate::claim::{Claim, Mode};
 use crate::guard::Holding;
@@ -66,12 +69,25 @@ struct Inside {
     mode: Mode,
     who: Who,
     holding: Slot,
+    /// Of what it holds this lock is one part, this one.
+    part: Option<usize>,
+}
+
+/// A lock that is held as part of another one.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) lock: Arc<str>,
+    pub(crate) mode: Mode,
 }
 
 impl Inside {
     /// What it holds; None: it is still trying.
     fn holding(&self) -> Option<Arc<Holding>> {
         self.holding.get()?.upgrade()
+    }
+
+    fn holds(&self) -> bool {
+        self.holding.get().is_some_and(|h| h.strong_count() > 0)
     }
 }
 
@@ -120,6 +136,8 @@ pub(crate) struct Ticket {
     /// How many stood behind the turn when we came.
     before: u32,
     holding: Slot,
+    /// The lines of its parts, once they are held.
+    parts: Vec<Arc<str>>,
     generation: u32,
 }
 
@@ -133,6 +151,7 @@ impl Ticket {
             mode: claim.mode(),
             who,
             holding: holding.clone(),
+            part: None,
         };
         let mut lines = lines();
         let line = lines.entry(lock.clone()).or_default();
@@ -155,7 +174,27 @@ impl Ticket {
             turn,
             before,
             holding,
+            parts: Vec::new(),
             generation,
+        }
+    }
+
+    /// All parts are held: inside at the line of each from now on, whoever else may be trying there.
+    pub(crate) fn enter(&mut self, parts: &[Part], who: Who) {
+        if parts.is_empty() {
+            return;
+        }
+        let mut lines = lines();
+        for (index, part) in parts.iter().enumerate() {
+            let line = lines.entry(part.lock.clone()).or_default();
+            line.inside.push(Inside {
+                claim: self.claim,
+                mode: part.mode,
+                who,
+                holding: self.holding.clone(),
+                part: Some(index),
+            });
+            self.parts.push(part.lock.clone());
         }
     }
 
@@ -187,14 +226,11 @@ impl Ticket {
         let _ = self.holding.set(Arc::downgrade(holding));
     }
 
-    /// The holdings of this process that are in the way.
-    pub(crate) fn ahead(&self) -> Vec<Arc<Holding>> {
+    /// The mode of the first of this process that holds it, if one does.
+    pub(crate) fn ahead(&self) -> Option<Mode> {
         let lines = lines();
-        let inside = lines
-            .get(&self.lock)
-            .map(|l| l.inside.as_slice())
-            .unwrap_or_default();
-        inside.iter().filter_map(Inside::holding).collect()
+        let mut inside = lines.get(&self.lock)?.inside.iter();
+        inside.find(|i| i.holds()).map(|i| i.mode)
     }
 
     /// Whether this very acquirer has the turn that this ticket waits for.
@@ -210,21 +246,36 @@ impl Ticket {
     /// A holding that was lost (its file removed, its link taken) keeps nobody waiting: what it held is gone. Looked at outside the mutex,
     /// since it asks the file system.
     pub(crate) fn pass_the_lost(&self) {
-        for holding in self.ahead() {
-            if matches!(holding.standing(), Standing::Lost(_)) {
-                leave(&self.lock, holding.claim_id());
+        let ahead: Vec<_> = {
+            let lines = lines();
+            let inside = lines.get(&self.lock).into_iter().flat_map(|l| &l.inside);
+            inside
+                .filter_map(|i| Some((i.holding()?, i.part)))
+                .collect()
+        };
+        for (holding, part) in ahead {
+            if matches!(holding.standing_of(part), Standing::Lost(_)) {
+                leave([&self.lock], holding.claim_id());
             }
         }
     }
 }
 
-/// The holding of this acquirer at this lock, if it has one.
-pub(crate) fn held_by(lock: &str, acquirer: Acquirer) -> Option<Arc<Holding>> {
+/// What this acquirer holds at this lock, and in which mode, if it does.
+pub(crate) fn held_by(lock: &str, acquirer: Acquirer) -> Option<(Arc<Holding>, Mode)> {
     let lines = lines();
     let mut inside = lines.get(lock)?.inside.iter();
     inside.find_map(|i| {
         let own = i.who.acquirer.is(acquirer);
-        own.then(|| i.holding()).flatten()
+        own.then(|| Some((i.holding()?, i.mode))).flatten()
+    })
+}
+
+/// Whether this acquirer would wait for itself: it holds the lock, and in a way that does not go together with this mode.
+pub(crate) fn keeps_out(lock: &str, acquirer: Acquirer, mode: Mode) -> bool {
+    is_held(lock, |inside| {
+        let apart = mode == Mode::Exclusive || inside.mode == Mode::Exclusive;
+        apart && inside.who.acquirer.is(acquirer)
     })
 }
 
@@ -239,22 +290,29 @@ pub(crate) fn held_in_this_process(lock: &str) -> bool {
 }
 
 fn is_held(lock: &str, by: impl Fn(&Inside) -> bool) -> bool {
-    let holds = |i: &&Inside| i.holding.get().is_some_and(|h| h.strong_count() > 0);
     let lines = lines();
     let mut inside = lines.get(lock).into_iter().flat_map(|line| &line.inside);
-    inside.any(|i| by(i) && holds(&i))
+    inside.any(|i| by(i) && i.holds())
 }
 
-fn leave(lock: &Arc<str>, claim: u64) {
+fn leave<'a>(locks: impl IntoIterator<Item = &'a Arc<str>>, claim: u64) {
     let mut lines = lines();
-    let Some(line) = lines.get_mut(lock) else {
-        return;
-    };
-    line.inside.retain(|i| i.claim != claim);
-    line.behind.retain(|b| b.inside.claim != claim);
-    let called = line.advance();
-    if line.inside.is_empty() && line.behind.is_empty() {
-        lines.remove(lock);
+    let mut called = Vec::new();
+    for lock in locks {
+        let Some(line) = lines.get_mut(lock) else {
+            continue;
+        };
+        line.inside.retain(|i| i.claim != claim);
+        line.behind.retain(|b| b.inside.claim != claim);
+        let next = line.advance();
+        if called.is_empty() {
+            called = next;
+        } else {
+            called.extend(next);
+        }
+        if line.inside.is_empty() && line.behind.is_empty() {
+            lines.remove(lock);
+        }
     }
     drop(lines);
     called.iter().for_each(|turn| turn.rouse());
@@ -264,7 +322,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         // A forked child has a line of its own.
         if self.generation == generation() {
-            leave(&self.lock, self.claim);
+            leave(std::iter::once(&self.lock).chain(&self.parts), self.claim);
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{Journal, PATIENCE, Setup, sys};
 use sneck::{
     Clean, ErrorKind, Event, Guard, Lock, Mode, Moment, Reentry, Sighting, Source, Standing,
     Timeout,
-    protocol::{Crash, Modes, Reach},
+    protocol::{Crash, Modes, Reach, Removable},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;

@@ -4,7 +4,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::holder::Holder;
-use crate::protocol::{Protocol, Sighting};
+use crate::protocol::{Modes, Protocol, Sighting};
 use crate::stale::{self, Judge, Verdict};
 use crate::timeout::Deadline;
 
@@ -24,6 +24,15 @@ pub(super) fn named(way: &dyn Protocol, seen: Sighting) -> Sighting {
         }
         _ => seen,
     }
+}
+
+/// Asked for shared, where some part of it has only exclusive.
+pub(super) fn no_shared_mode(protocol: &dyn Protocol) -> Error {
+    let parts = protocol.parts();
+    let only_exclusive =
+        |part: &&std::sync::Arc<dyn Protocol>| part.capabilities().modes == Modes::Exclusive;
+    let part = parts.iter().find(only_exclusive);
+    Error::no_shared_mode(part.map_or(protocol.place(), |part| part.place()))
 }
 
 /// `seen` is in the way, and the time is over.

@@ -24,6 +24,7 @@ mod mkdir;
 mod pidfile;
 mod record;
 mod shlock;
+pub(crate) mod stack;
 mod stranger;
 mod symlink;
 
@@ -44,6 +45,7 @@ use std::time::Duration;
 
 pub use crate::wait::Bell;
 pub use flock::Record;
+pub use stack::Stack;
 
 /// How holding is written down at one place.
 pub trait Protocol: Debug + Send + Sync {
@@ -103,6 +105,12 @@ pub trait Held: Debug + Send {
 
     /// Whether it still holds. Cheap: may look at the local file system, never waits for a server.
     fn standing(&self) -> Standing;
+
+    /// The same of one part, by its number in [`Protocol::parts`]: one that is lost leaves the others as they are.
+    fn standing_of(&self, part: usize) -> Standing {
+        let _ = part;
+        self.standing()
+    }
 
     /// What a command started under the lock must inherit, so that the lock lives as long as it does.
     fn carry(&self) -> Vec<Borrowed<'_>> {
@@ -451,8 +459,8 @@ pub enum Order {
     Fifo,
 }
 
-/// Who is excluded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who is excluded: the fewest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
     /// Threads of this process.
     Process,
@@ -516,7 +524,8 @@ pub(crate) fn register_local(registry: &mut Registry) {
     entry::register(registry, file::File(dotlock::Dotlock));
 }
 
-/// One name for all the ways to write one path: the folder's device and number, and the last name.
+/// One name for all the ways to write one path: the folder's device and number, and the last name. What follows the first colon is the same for every protocol: that is how
+/// a stack finds out that two of its parts want one name.
 fn file_identity(scheme: &str, path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match path.parent().map(sys_file::look_through) {
