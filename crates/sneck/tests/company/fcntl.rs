@@ -12,7 +12,7 @@ pub(super) const LCKDO: Company = Company {
     ..FLOCK
 };
 
-const WITH_LOCK_EX: Company = Company {
+pub(super) const WITH_LOCK_EX: Company = Company {
     scheme: "fcntl",
     hold: |path| holding("with-lock-ex", &["-w"], path),
     once: |path| wrapping("with-lock-ex", &["-f"], path, &["true"]),

@@ -16,14 +16,14 @@ pub(super) const FLOCK: Company = Company {
     stays: &["x.lock"],
 };
 
-const SETLOCK: Company = Company {
+pub(super) const SETLOCK: Company = Company {
     hold: |path| holding("setlock", &[], path),
     once: |path| wrapping("setlock", &["-n"], path, &["true"]),
     refused: 111,
     ..FLOCK
 };
 
-const CHPST: Company = Company {
+pub(super) const CHPST: Company = Company {
     hold: |path| holding("chpst", &["-l"], path),
     once: |path| wrapping("chpst", &["-L"], path, &["true"]),
     refused: 111,

@@ -10,6 +10,7 @@
 //! | `fcntl.rs` | programs that use record locks |
 //! | `files.rs` | programs that make files, in C |
 //! | `python.rs` | libraries for Python, of every kind |
+//! | `stack.rs` | programs of both families of kernel locks, at a lock that is of both |
 //! | `strangers.rs` | programs of one kind at the locks of another |
 
 #![allow(
@@ -21,6 +22,7 @@ mod fcntl;
 mod files;
 mod flock;
 mod python;
+mod stack;
 mod strangers;
 
 use sneck::{Clean, Registry, Standing, Waiting};

@@ -40,7 +40,7 @@ def wait(acquire, *refusals):
             time.sleep(0.005)
 ";
 
-fn python(script: &str, path: &Path) -> Command {
+pub(super) fn python(script: &str, path: &Path) -> Command {
     let python = env::var_os("SNECK_TEST_PYTHON")
         .expect("SNECK_TEST_PYTHON is not set: run scripts/test, which installs the libraries");
     let mut command = program(python);
