@@ -206,7 +206,7 @@ impl<'a> Vigil<'a> {
     fn must_not_be_ours(&self, found: &InTheWay) -> Result<()> {
         let ours = |lock: &str| {
             let holding = queue::held_by(lock, self.acquirer);
-            holding.is_some_and(|h| !matches!(h.standing(), Standing::Lost(_)))
+            holding.is_some_and(|(h, _)| !matches!(h.standing(), Standing::Lost(_)))
         };
         if self.handle.settings.reentry == Reentry::Wait
             || !(ours(&self.identity(&*found.way)) || ours(&self.handle.identity))
