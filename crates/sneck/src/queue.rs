@@ -12,7 +12,7 @@ use crate::protocol::Standing;
 use crate::sys::Nap;
 use crate::sys::fork::{PerProcess, generation};
 use crate::wait::Nudge;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::thread::ThreadId;
@@ -60,7 +60,10 @@ pub(crate) struct Who {
 #[derive(Debug, Default)]
 struct Line {
     inside: Vec<Inside>,
-    behind: VecDeque<Behind>,
+    /// In the order in which they came. Thousands of tasks may stand here, and leave from the middle.
+    behind: BTreeMap<u64, Behind>,
+    /// The place of the next one who comes.
+    next: u64,
 }
 
 #[derive(Debug)]
@@ -107,15 +110,20 @@ impl Line {
             || (mode == Mode::Shared && self.inside.iter().all(|i| i.mode == Mode::Shared))
     }
 
+    fn is_at(&self, place: u64, claim: u64) -> bool {
+        let behind = self.behind.get(&place);
+        behind.is_some_and(|b| b.inside.claim == claim)
+    }
+
     /// Let in whoever is next: those to be called once the mutex is free.
     #[must_use]
     fn advance(&mut self) -> Vec<Arc<Nudge>> {
         let mut called = Vec::new();
-        while let Some(next) = self.behind.front() {
+        while let Some((_, next)) = self.behind.first_key_value() {
             if !self.admits(next.inside.mode) {
                 break;
             }
-            let Some(next) = self.behind.pop_front() else {
+            let Some((_, next)) = self.behind.pop_first() else {
                 break;
             };
             self.inside.push(next.inside);
@@ -133,6 +141,8 @@ pub(crate) struct Ticket {
     claim: u64,
     /// None: it was one's turn at once.
     turn: Option<Arc<Nudge>>,
+    /// Where one stands behind the turn.
+    place: u64,
     /// How many stood behind the turn when we came.
     before: u32,
     holding: Slot,
@@ -155,16 +165,20 @@ impl Ticket {
         };
         let mut lines = lines();
         let line = lines.entry(lock.clone()).or_default();
+        let mut place = 0;
         let before = u32::try_from(line.behind.len()).unwrap_or(u32::MAX);
         let turn = if before == 0 && line.admits(claim.mode()) {
             line.inside.push(inside);
             None
         } else {
             let turn = Arc::new(Nudge::default());
-            line.behind.push_back(Behind {
+            place = line.next;
+            line.next += 1;
+            let behind = Behind {
                 inside,
                 turn: turn.clone(),
-            });
+            };
+            line.behind.insert(place, behind);
             Some(turn)
         };
         drop(lines);
@@ -172,6 +186,7 @@ impl Ticket {
             lock,
             claim: claim.id(),
             turn,
+            place,
             before,
             holding,
             parts: Vec::new(),
@@ -255,7 +270,7 @@ impl Ticket {
         };
         for (holding, part) in ahead {
             if matches!(holding.standing_of(part), Standing::Lost(_)) {
-                leave([&self.lock], holding.claim_id());
+                leave([&self.lock], holding.claim_id(), None);
             }
         }
     }
@@ -295,7 +310,8 @@ fn is_held(lock: &str, by: impl Fn(&Inside) -> bool) -> bool {
     inside.any(|i| by(i) && i.holds())
 }
 
-fn leave<'a>(locks: impl IntoIterator<Item = &'a Arc<str>>, claim: u64) {
+/// Leave these lines, and let in whoever is next. `place`: where one may still stand behind the turn.
+fn leave<'a>(locks: impl IntoIterator<Item = &'a Arc<str>>, claim: u64, place: Option<u64>) {
     let mut lines = lines();
     let mut called = Vec::new();
     for lock in locks {
@@ -303,7 +319,10 @@ fn leave<'a>(locks: impl IntoIterator<Item = &'a Arc<str>>, claim: u64) {
             continue;
         };
         line.inside.retain(|i| i.claim != claim);
-        line.behind.retain(|b| b.inside.claim != claim);
+        // Once a line is empty its numbers begin anew: the place may be somebody else's by now.
+        if let Some(place) = place.filter(|p| line.is_at(*p, claim)) {
+            line.behind.remove(&place);
+        }
         let next = line.advance();
         if called.is_empty() {
             called = next;
@@ -322,7 +341,8 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         // A forked child has a line of its own.
         if self.generation == generation() {
-            leave(std::iter::once(&self.lock).chain(&self.parts), self.claim);
+            let lines = std::iter::once(&self.lock).chain(&self.parts);
+            leave(lines, self.claim, self.turn.is_some().then_some(self.place));
         }
     }
 }

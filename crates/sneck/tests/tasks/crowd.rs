@@ -26,6 +26,7 @@ static CROWD: Mutex<Option<Crowd>> = Mutex::new(None);
 /// |---|---|
 /// | `crowd RUNTIME one\|each COUNT` | `done THREADS KIB`: how many more there are, now that all wait |
 /// | `cancel SEED` | `done COUNT`: how many of the tasks were dropped, about half |
+/// | `watches` | `done COUNT`: how many files it watches |
 /// | `served` | `done COUNT`: how many came to their end, which is waited for |
 pub(crate) fn obey(session: &mut Session, words: &[&str]) -> bool {
     match words {
@@ -34,6 +35,7 @@ pub(crate) fn obey(session: &mut Session, words: &[&str]) -> bool {
             gather(session, Runtime::named(runtime), *shape == "each", count);
         }
         ["cancel", seed] => say(&format!("done {}", cancel(seed.parse().expect("a number")))),
+        ["watches"] => say(&format!("done {}", watches())),
         ["served"] => {
             let mut crowd = CROWD.lock().expect("no panic").take().expect("a crowd");
             let tasks = std::mem::take(&mut crowd.tasks);
@@ -158,4 +160,13 @@ fn resident() -> usize {
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
     let number = line.and_then(|l| l.split_whitespace().next());
     number.and_then(|n| n.parse().ok()).expect("a number")
+}
+
+/// How many files the inotify instances of this process watch.
+fn watches() -> usize {
+    let descriptors = std::fs::read_dir("/proc/self/fdinfo").expect("the kernel tells");
+    let texts = descriptors.map(|d| std::fs::read_to_string(d.expect("an entry").path()));
+    let watches = |text: &str| text.lines().filter(|l| l.starts_with("inotify wd")).count();
+    // The descriptor of this very look is closed by then.
+    texts.map(|text| watches(&text.unwrap_or_default())).sum()
 }

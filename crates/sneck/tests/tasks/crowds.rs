@@ -92,6 +92,8 @@ fn on_a_lock_each(runtime: Runtime, waiting: Waiting) {
     let guards = hold();
     let mut child = gather(&setup, runtime, "each");
     let at_most = child.ask("count");
+    let watches = number(&child.order("watches"));
+    assert!(watches >= MANY - 16, "{watches}: the others wait on events");
     let dropped = number(&child.order("cancel 815"));
     drop(guards);
     everybody_is_served(&mut child, MANY - dropped);
@@ -108,6 +110,7 @@ fn on_a_lock_each(runtime: Runtime, waiting: Waiting) {
     child.order("cancel 1234567");
     drop(guards);
     child.order("served");
+    assert_eq!(child.order("watches"), "0");
     block::until("descriptors and threads are given back", || {
         let left = child.ask("count");
         let (descriptors, threads) = left.split_once(' ').expect("two");

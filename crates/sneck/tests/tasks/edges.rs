@@ -180,6 +180,28 @@ fn a_task_that_would_enter_again_must_say_who_it_is() {
     waiting.wait().expect("it came free");
 }
 
+/// The thread that wakes tasks sleeps for the long one, and is told of the short one.
+#[test]
+fn a_short_time_ends_before_a_long_one_that_began_earlier() {
+    let folder = Folder::new();
+    let at = |name: &str| {
+        let lock = Lock::builder().file("symlink", folder.join(name));
+        lock.expect("a lock")
+    };
+    let _guards = ["a", "b", "c"].map(|name| at(name).try_acquire().expect("it is free"));
+    let mut long = Box::pin(at("a").acquire_async_within(PATIENCE));
+    assert!(task::poll_once(long.as_mut()).is_pending());
+    std::thread::sleep(Duration::from_millis(50));
+    let thread_lock = at("c");
+    let thread = must_block(move || thread_lock.acquire_within(Duration::from_secs(3)).is_err());
+    let short = at("b").acquire_async_within(Duration::from_millis(30));
+    assert!(task::block_on(short).is_err());
+    assert!(task::poll_once(long.as_mut()).is_pending());
+    // A hundred times as long, and it has not ended.
+    thread.still();
+    assert!(thread.wait());
+}
+
 struct Counter(AtomicUsize);
 
 impl Wake for Counter {
