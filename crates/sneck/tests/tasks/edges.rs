@@ -191,7 +191,12 @@ fn a_short_time_ends_before_a_long_one_that_began_earlier() {
     let _guards = ["a", "b", "c"].map(|name| at(name).try_acquire().expect("it is free"));
     let mut long = Box::pin(at("a").acquire_async_within(PATIENCE));
     assert!(task::poll_once(long.as_mut()).is_pending());
-    std::thread::sleep(Duration::from_millis(50));
+    // Until its looks are ten seconds apart.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1500) {
+        assert!(task::poll_once(long.as_mut()).is_pending());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let thread_lock = at("c");
     let thread = must_block(move || thread_lock.acquire_within(Duration::from_secs(3)).is_err());
     let short = at("b").acquire_async_within(Duration::from_millis(30));
