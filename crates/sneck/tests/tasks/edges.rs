@@ -188,7 +188,10 @@ fn a_short_time_ends_before_a_long_one_that_began_earlier() {
         let lock = Lock::builder().file("symlink", folder.join(name));
         lock.expect("a lock")
     };
-    let _guards = ["a", "b", "c"].map(|name| at(name).try_acquire().expect("it is free"));
+    // Held by a process that lives, and does nothing about it.
+    for name in ["a", "b", "c"] {
+        std::os::unix::fs::symlink("1", folder.join(name)).expect("it is made");
+    }
     let mut long = Box::pin(at("a").acquire_async_within(PATIENCE));
     assert!(task::poll_once(long.as_mut()).is_pending());
     // Until its looks are ten seconds apart.
