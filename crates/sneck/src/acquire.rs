@@ -326,7 +326,7 @@ impl Acquisition {
     fn sleeper(&mut self) -> &mut Sleeper {
         let handle = &self.handle;
         self.sleeper
-            .get_or_insert_with(|| Sleeper::new(handle.settings.waiting, handle.protocol.ground()))
+            .get_or_insert_with(|| Sleeper::new(handle.settings.waiting, handle.lies_on()))
     }
 
     fn contender(&mut self) -> Result<&mut Box<dyn Contender>> {

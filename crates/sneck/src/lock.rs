@@ -16,7 +16,7 @@ use crate::guard::Guard;
 use crate::observer::Observer;
 use crate::place::{DEFAULT_SCHEME, Place, Registry};
 use crate::protocol::memory::Memory;
-use crate::protocol::{Capabilities, Protocol, Record, Sighting, flock};
+use crate::protocol::{Capabilities, Ground, Protocol, Record, Sighting, flock};
 use crate::queue::{self, Acquirer};
 use crate::stale::{self, Judge, Stale};
 use crate::timeout::{Deadline, Moment, Timeout};
@@ -24,7 +24,7 @@ use crate::vigil::Vigil;
 use crate::wait::Waiting;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -224,6 +224,7 @@ impl LockBuilder {
                 settings: self.settings,
                 identity,
                 parts,
+                ground: AtomicU8::new(0),
             }),
         }
     }
@@ -261,9 +262,32 @@ pub(crate) struct Handle {
     pub(crate) identity: Arc<str>,
     /// As [`Protocol::parts`]; empty: it is one.
     pub(crate) parts: Vec<queue::Part>,
+    /// Whether its waits have met a network file system: see [`Handle::lies_on`].
+    ground: AtomicU8,
 }
 
+const GROUND_LOCAL: u8 = 1;
+const GROUND_NETWORK: u8 = 2;
+
 impl Handle {
+    /// What kind of ground it lay on when a wait first asked: for how to sleep only, since a file system can be mounted there later. Asking
+    /// costs as much as a try, on the way of each hand-over.
+    pub(crate) fn lies_on(&self) -> Ground {
+        match self.ground.load(Ordering::Relaxed) {
+            GROUND_LOCAL => Ground::Local,
+            GROUND_NETWORK => Ground::NetworkFiles,
+            _ => {
+                let ground = self.protocol.ground();
+                let known = match ground {
+                    Ground::Local => GROUND_LOCAL,
+                    Ground::NetworkFiles => GROUND_NETWORK,
+                };
+                self.ground.store(known, Ordering::Relaxed);
+                ground
+            }
+        }
+    }
+
     /// Whether this process holds it: all of it.
     pub(crate) fn is_held_in_this_process(&self) -> bool {
         let mut parts = self.parts.iter();

@@ -390,4 +390,17 @@ mod tests {
         drop(third);
         assert!(!lines().contains_key(lock));
     }
+
+    /// 1. B is passed, for it lost what it held; the line is empty, and forgotten. 2. D and E come; E stands where B once stood. 3. B goes.
+    #[test]
+    fn whoever_was_passed_takes_nobody_along() {
+        let lock = "whoever_was_passed";
+        let (a, b) = (stand(lock, Mode::Exclusive), stand(lock, Mode::Exclusive));
+        drop(a);
+        leave([&b.lock], b.claim, None);
+        let (d, e) = (stand(lock, Mode::Exclusive), stand(lock, Mode::Exclusive));
+        drop(b);
+        drop(d);
+        assert!(e.has_turn());
+    }
 }

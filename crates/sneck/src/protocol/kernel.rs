@@ -305,7 +305,8 @@ fn held_by(stranger: Holder, path: &Path) -> Attempt {
 impl<F: Family> Contender for Seat<F> {
     fn attempt(&mut self) -> Result<Attempt> {
         for _ in 0..REPLACED {
-            if self.file.is_none() {
+            let fresh = self.file.is_none();
+            if fresh {
                 if let Some(stranger) = self.open()? {
                     return Ok(held_by(stranger, &self.target.path));
                 }
@@ -319,8 +320,9 @@ impl<F: Family> Contender for Seat<F> {
                         return Ok(Attempt::Held(held));
                     }
                 }
+                // The path named it a moment ago; whoever locks it looks again. On the way of each hand-over a look is dear.
                 Ok(Tried::Busy) => {
-                    if self.target.is_at_path(*inode)? {
+                    if fresh || self.target.is_at_path(*inode)? {
                         let wakes = vec![Wake::Closed(self.target.path.clone())];
                         return Ok(busy(wakes, Queue::Kernel));
                     }
