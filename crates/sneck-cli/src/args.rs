@@ -43,6 +43,9 @@ pub(crate) enum Verb {
     /// Say who holds a lock, without touching it
     #[command(after_help = status_help())]
     Status(StatusArgs),
+    /// Say what each protocol can and cannot promise
+    #[command(after_help = PROTOCOLS)]
+    Protocols(ProtocolsArgs),
 }
 
 fn run_help() -> String {
@@ -110,6 +113,42 @@ JSON: a list with one object for each LOCK:
   advice    what to do next, or null
   holders   a list of objects: pid, host, user, command, mode (exclusive, shared), since, started,
             source (who says so), protocol (whose claim it is, if another one's); null: not known";
+
+/// The columns are those of the table, and the fields the same things for programs.
+const PROTOCOLS: &str = "\
+Examples:
+  sneck protocols
+  sneck protocols --json | jq -r '.[] | select(.shared) | .name'
+
+The table:
+  KIND    kernel (a lock of the kernel on a file), claim (an entry in a folder
+          that names its holder), memory (threads of one process), server
+  SHARED  whether there are shared locks, too (-s)
+  FAIR    whether waiting processes get it in the order of their coming: yes,
+          no, or exclusive (only exclusive claims; readers that overlap can keep
+          a writer out)
+  REACH   who is excluded: the threads of a process, the processes of a machine,
+          or whoever on the network uses the same server
+  CRASH   what a holder that crashed leaves: a free lock, or a stale claim that
+          the next one removes
+  REMOVE  whether a claim can be removed from outside (sneck break)
+  MARK    whether a claim of sneck's shows by more than a number that its maker
+          lives
+  TOKENS  fencing tokens: no, best effort (they grow unless the server loses
+          data), or durable
+
+JSON: a list with one object for each protocol:
+  name       what stands before the colon of a place
+  also       a list of other names of the same protocol
+  kind       kernel, claim, memory or server
+  shared     true or false
+  order      fifo, exclusive-fifo or none
+  reach      process, machine or network
+  crash      free or stale
+  removable  true or false
+  mark       true or false
+  tokens     none, best-effort or durable
+  error      null, or why all but the names could not be told and is null";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -246,6 +285,13 @@ pub(crate) struct StatusArgs {
     /// The places to look at
     #[arg(value_name = "LOCK", required = true)]
     pub(crate) locks: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProtocolsArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

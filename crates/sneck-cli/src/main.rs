@@ -1,4 +1,4 @@
-//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `breaking`, `status`: one file a verb).
+//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `breaking`, `status`, `protocols`: one file a verb).
 //!
 //! Exit codes are all in `exit`; `sys` is the only unsafe and nearly the only cfg.
 
@@ -12,6 +12,7 @@ mod breaking;
 mod duration;
 mod exit;
 mod plan;
+mod protocols;
 mod release;
 mod run;
 mod signals;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Status(args) => {
             plan::Status::new(args, &registry).map(|plan| status::status(&plan, &registry))
         }
+        Verb::Protocols(args) => Ok(protocols::protocols(plan::Form::from(&args), &registry)),
     };
     exit.unwrap_or_else(|error| {
         waiting::tell(&format!("sneck: {error}"));

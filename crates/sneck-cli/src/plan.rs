@@ -1,8 +1,8 @@
 //! What was typed, as what is meant. Not for: doing it (each verb has its file).
 
 use crate::args::{
-    AcquireArgs, BreakArgs, OthersArgs, ReleaseArgs, RunArgs, SpeechArgs, StaleArg, StatusArgs,
-    WaitArgs,
+    AcquireArgs, BreakArgs, OthersArgs, ProtocolsArgs, ReleaseArgs, RunArgs, SpeechArgs, StaleArg,
+    StatusArgs, WaitArgs,
 };
 use crate::exit::Exit;
 use crate::waiting::Verbosity;
@@ -72,6 +72,12 @@ pub(crate) struct Status {
 pub(crate) enum Form {
     People,
     Json,
+}
+
+impl From<&ProtocolsArgs> for Form {
+    fn from(args: &ProtocolsArgs) -> Form {
+        if args.json { Form::Json } else { Form::People }
+    }
 }
 
 /// The protocols of this build.
