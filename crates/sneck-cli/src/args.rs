@@ -1,7 +1,7 @@
 //! What can be typed. Not for: what it means (that is `plan.rs`).
 
 use crate::{duration, exit};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -46,6 +46,12 @@ pub(crate) enum Verb {
     /// Say what each protocol can and cannot promise
     #[command(after_help = PROTOCOLS)]
     Protocols(ProtocolsArgs),
+    /// Print what makes a shell complete the arguments of sneck
+    #[command(after_help = COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Print the manual page of sneck or of a verb
+    #[command(after_help = MAN)]
+    Man(ManArgs),
 }
 
 fn run_help() -> String {
@@ -150,6 +156,20 @@ JSON: a list with one object for each protocol:
   tokens     none, best-effort or durable
   error      null, or why all but the names could not be told and is null";
 
+const COMPLETIONS: &str = "\
+Examples:
+  source <(sneck completions bash)   # in this shell only
+  sneck completions bash > ~/.local/share/bash-completion/completions/sneck
+  sneck completions fish > ~/.config/fish/completions/sneck.fish
+  sneck completions zsh > ~/.zfunc/_sneck   # a folder of your fpath";
+
+const MAN: &str = "\
+Examples:
+  sneck man | man -l -
+  sneck man run > /usr/local/share/man/man1/sneck-run.1
+
+The page is written as roff, as man(1) reads it.";
+
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// Hold it together with other shared holders
@@ -175,10 +195,10 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) speech: SpeechArgs,
     /// The place to lock
-    #[arg(value_name = "LOCK")]
+    #[arg(value_name = "LOCK", value_hint = ValueHint::AnyPath)]
     pub(crate) lock: OsString,
     /// The command to run, with its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true, action = ArgAction::Append)]
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true, action = ArgAction::Append, value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -255,7 +275,7 @@ pub(crate) struct PlaceArgs {
     #[arg(long, value_name = "P")]
     pub(crate) protocol: Option<String>,
     /// The place of the lock
-    #[arg(value_name = "LOCK")]
+    #[arg(value_name = "LOCK", value_hint = ValueHint::AnyPath)]
     pub(crate) lock: OsString,
 }
 
@@ -270,7 +290,7 @@ pub(crate) struct BreakArgs {
     #[arg(long, value_name = "P")]
     pub(crate) protocol: Option<String>,
     /// The places to free
-    #[arg(value_name = "LOCK", required = true)]
+    #[arg(value_name = "LOCK", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) locks: Vec<OsString>,
 }
 
@@ -283,7 +303,7 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "P")]
     pub(crate) protocol: Option<String>,
     /// The places to look at
-    #[arg(value_name = "LOCK", required = true)]
+    #[arg(value_name = "LOCK", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) locks: Vec<OsString>,
 }
 
@@ -292,6 +312,20 @@ pub(crate) struct ProtocolsArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The verb; without it, sneck itself
+    #[arg(value_name = "VERB")]
+    pub(crate) verb: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

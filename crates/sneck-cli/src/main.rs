@@ -1,4 +1,5 @@
-//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `breaking`, `status`, `protocols`: one file a verb).
+//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `breaking`, `status`, `protocols`: one file a verb;
+//! `pages`: what is printed about the command itself).
 //!
 //! Exit codes are all in `exit`; `sys` is the only unsafe and nearly the only cfg.
 
@@ -11,6 +12,7 @@ mod args;
 mod breaking;
 mod duration;
 mod exit;
+mod pages;
 mod plan;
 mod protocols;
 mod release;
@@ -55,6 +57,8 @@ fn main() -> ExitCode {
         Verb::Status(args) => {
             plan::Status::new(args, &registry).map(|plan| status::status(&plan, &registry))
         }
+        Verb::Completions(args) => Ok(pages::completions(args.shell, &registry)),
+        Verb::Man(args) => pages::man(args.verb.as_deref(), &registry),
         Verb::Protocols(args) => Ok(protocols::protocols(plan::Form::from(&args), &registry)),
     };
     exit.unwrap_or_else(|error| {
