@@ -94,7 +94,15 @@ impl Journal {
     /// # Panics
     /// If the release fails.
     pub fn visit(&self, guard: Guard) {
-        let mode = guard.mode();
+        self.stay(guard.mode());
+        guard.release().expect("the lock is still held");
+    }
+
+    /// Be inside for a moment: note it, and count.
+    ///
+    /// # Panics
+    /// If the counter cannot be written.
+    pub fn stay(&self, mode: Mode) {
         self.enter(mode);
         if mode == Mode::Exclusive {
             let count = self.count();
@@ -104,7 +112,6 @@ impl Journal {
             thread::yield_now();
         }
         self.leave(mode);
-        guard.release().expect("the lock is still held");
     }
 
     /// How many exclusive visits were counted.

@@ -74,12 +74,13 @@ impl Backoff {
         )
     }
 
-    /// After parts of a lock were given back because another one was held: so short, and so much left to chance, that two who do this to each other part.
+    /// After parts of a lock were given back because another one was held: so short, and so much left to chance, that two who do this to each other part. What is held
+    /// for long is slept on and not paused for: a pause longer than a few tries only lets others pass.
     pub(crate) fn given_back() -> Backoff {
         Backoff::new(
             Duration::from_micros(100),
             2,
-            Duration::from_millis(20),
+            Duration::from_millis(4),
             Jitter::All,
         )
     }

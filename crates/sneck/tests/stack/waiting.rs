@@ -1,0 +1,238 @@
+//! Nothing is held during a wait, nobody spins, and the killed leave nothing behind.
+
+use super::*;
+use sneck::protocol::{Attempt, Blocked, Capabilities, Contender, Ground, Protocol, Stack, Stop};
+use sneck::{Claim, Event, Moment, Place, Reentry, Result, Sighting, Standing};
+use sneck_testkit::{block, must_block};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[test]
+fn nothing_is_held_while_it_waits() {
+    for scheme in SORTS {
+        for waiting in WAYS {
+            let two = Two::of(scheme, waiting);
+            for held in [0, 1] {
+                let mut holder = two.setup.child();
+                holder.tell(&format!("hold it {}", two.names[held]));
+                holder.hear("held");
+                let (both, free) = (two.both(), two.one(1 - held));
+                let waiter = must_block(move || both.acquire().map(Guard::release));
+                let mut other = two.setup.child();
+                for _ in 0..20 {
+                    drop(taken(&free));
+                    other.tell(&format!("hold it {}", two.names[1 - held]));
+                    other.hear("held");
+                    other.release();
+                }
+                waiter.still();
+                holder.release();
+                let released = waiter.wait().expect("it came free");
+                released.expect("it was held");
+                must_be_free(&two);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_one_that_is_in_the_way_is_named_and_others_are_not() {
+    for scheme in SORTS {
+        let two = Two::of(scheme, Waiting::Best);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        for held in [0, 1] {
+            let mut holder = two.setup.child();
+            holder.tell(&format!("hold it {}", two.names[held]));
+            holder.hear("held");
+            let error = must_be_busy(&two.both());
+            assert_eq!(error.place(), Some(two.one(held).place()), "{error}");
+            assert_eq!(error.holders()[0].pid, Some(holder.pid()), "{error}");
+            let hears = told.clone();
+            let observed = two.both_with(|b| {
+                b.observer(move |event: &Event<'_>| {
+                    if let Event::Waiting { place, .. } = event {
+                        hears.lock().expect("no panic").push(place.to_string());
+                    }
+                })
+            });
+            let error = observed.acquire_within(Duration::from_millis(20));
+            let error = error.expect_err("it is held");
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+            assert_eq!(error.place(), Some(two.one(held).place()), "{error}");
+        }
+        let places = [0, 1].map(|index| two.one(index).place().to_string());
+        assert_eq!(*told.lock().expect("no panic"), places);
+    }
+}
+
+#[test]
+fn whoever_waits_is_told_when_another_one_is_in_the_way() {
+    let two = Two::of("flock", Waiting::Best);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let mut holders = [two.setup.child(), two.setup.child()];
+    for (index, holder) in holders.iter_mut().enumerate() {
+        holder.tell(&format!("hold it {}", two.names[index]));
+        holder.hear("held");
+    }
+    let hears = told.clone();
+    let both = two.both_with(|b| {
+        b.observer(move |event: &Event<'_>| {
+            if let Event::Waiting { place, .. } = event {
+                hears.lock().expect("no panic").push(place.to_string());
+            }
+        })
+    });
+    let waiter = must_block(move || both.acquire().map(drop));
+    holders[0].release();
+    let (first, second) = (two.a().place().to_string(), two.b().place().to_string());
+    block::until("it says that it waits for the other one", || {
+        *told.lock().expect("no panic") == [first.clone(), second.clone()]
+    });
+    waiter.still();
+    holders[1].release();
+    waiter.wait().expect("both came free");
+}
+
+#[test]
+fn a_killed_holder_frees_all() {
+    for scheme in SORTS {
+        let two = Two::of(scheme, Waiting::Best);
+        let mut holder = two.setup.child();
+        holder.tell(&format!("hold it {} {}", two.names[0], two.names[1]));
+        holder.hear("held");
+        must_be_busy(&two.a());
+        must_be_busy(&two.b());
+        let waiters = [two.a(), two.b(), two.both()]
+            .map(|lock| must_block(move || lock.acquire_within(PATIENCE).map(drop)));
+        holder.kill();
+        for waiter in waiters {
+            waiter.wait().expect("its holder is dead");
+        }
+        must_be_free(&two);
+    }
+}
+
+#[test]
+fn a_killed_waiter_had_nothing() {
+    let two = Two::of("pidfile", Waiting::Best);
+    let guard = taken(&two.b());
+    let mut waiter = two.setup.child();
+    let journal = two.path("journal");
+    waiter.tell(&two.course(1, &journal, [0, 1]));
+    std::thread::sleep(Duration::from_millis(30));
+    waiter.kill();
+    drop(taken(&two.a()));
+    assert_eq!(guard.standing(), Standing::Held);
+    drop(guard);
+    must_be_free(&two);
+}
+
+/// A lock whose tries are counted.
+#[derive(Debug)]
+struct Counted {
+    inner: Arc<dyn Protocol>,
+    tries: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Counting {
+    inner: Box<dyn Contender>,
+    tries: Arc<AtomicUsize>,
+}
+
+impl Protocol for Counted {
+    fn place(&self) -> &Place {
+        self.inner.place()
+    }
+
+    fn identity(&self) -> String {
+        self.inner.identity()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn ground(&self) -> Ground {
+        self.inner.ground()
+    }
+
+    fn contend(&self, claim: &Arc<Claim>) -> Result<Box<dyn Contender>> {
+        Ok(Box::new(Counting {
+            inner: self.inner.contend(claim)?,
+            tries: self.tries.clone(),
+        }))
+    }
+
+    fn inspect(&self) -> Result<Sighting> {
+        self.inner.inspect()
+    }
+}
+
+impl Contender for Counting {
+    fn attempt(&mut self) -> Result<Attempt> {
+        self.tries.fetch_add(1, Ordering::Relaxed);
+        self.inner.attempt()
+    }
+
+    fn block(&mut self, stop: &Stop) -> Result<Blocked> {
+        self.inner.block(stop)
+    }
+}
+
+/// Wait for this place while its `b` is held: how often it was tried, each part counted.
+fn tries_of_a_wait(two: &Two, parts: &[&str], wait: Duration) -> usize {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let (mut registry, counted) = (Registry::local(), tries.clone());
+    let written: Vec<String> = parts.iter().map(|&part| part.to_owned()).collect();
+    registry.register("counted", move |place| {
+        let part = |written: &String| -> Result<Arc<dyn Protocol>> {
+            let local = Registry::local();
+            Ok(Arc::new(Counted {
+                inner: local.protocol(&local.place(written)?)?,
+                tries: counted.clone(),
+            }))
+        };
+        match written.as_slice() {
+            [one] => part(one),
+            several => {
+                let parts: Result<Vec<_>> = several.iter().map(part).collect();
+                Ok(Arc::new(Stack::new(place.clone(), parts?)?))
+            }
+        }
+    });
+    let place = registry.place("counted:it").expect("a place");
+    // This thread holds `b` itself.
+    let builder = two
+        .setup
+        .builder()
+        .registry(&registry)
+        .reentry(Reentry::Wait);
+    let lock = builder.at(&place).expect("a lock");
+    let begun = Moment::now();
+    let error = lock.acquire_within(wait).expect_err("it is held");
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    assert!(begun.elapsed() >= wait, "gave up too early");
+    tries.load(Ordering::Relaxed)
+}
+
+#[test]
+fn whoever_waits_for_both_tries_no_more_often_than_whoever_waits_for_one() {
+    for scheme in ["flock", "pidfile", "memory"] {
+        for waiting in WAYS {
+            let two = Two::of(scheme, waiting);
+            let names = [two.names[0].as_str(), two.names[1].as_str()];
+            let _guard = taken(&two.b());
+            let wait = Duration::from_millis(400);
+            // Not in the line behind this thread: through a stack of one.
+            let line = format!("memory:{}", two.path("line").display());
+            let one = tries_of_a_wait(&two, &[names[1], &line], wait);
+            let both = tries_of_a_wait(&two, &names, wait);
+            println!("{scheme} {waiting:?}: {one} tries for one, {both} for both");
+            // The first round tries both and gives one back; then there is a pause.
+            assert!(both <= 2 * one + 4, "{both} tries, and {one} for one lock");
+            drop(taken(&two.a()));
+        }
+    }
+}
