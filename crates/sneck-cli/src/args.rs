@@ -40,6 +40,9 @@ pub(crate) enum Verb {
     /// Remove stale claims, or any by force
     #[command(after_help = break_help())]
     Break(BreakArgs),
+    /// Wait until locks are free, without taking them
+    #[command(after_help = wait_help())]
+    Wait(WaitForArgs),
     /// Say who holds a lock, without touching it
     #[command(after_help = status_help())]
     Status(StatusArgs),
@@ -96,6 +99,19 @@ fn break_help() -> String {
          sneck break --force mkdir:build.lock           # WHOEVER HOLDS IT\n\n\
          Says in one line for each lock what was done: on stdout what is free now, on stderr what was left and why. Takes no lock. \
          flock, fcntl and postgres leave no claims: to free such a lock, end its holder.\n\n{PLACES}\n\n{}",
+        exit::TABLE
+    )
+}
+
+fn wait_help() -> String {
+    format!(
+        "Examples:\n  \
+         sneck wait deploy.lock && notify-send 'the deployment is over'\n  \
+         sneck wait -w 5m apt.lock pidfile:/run/job.pid || echo 'still busy'\n  \
+         sneck wait -n fcntl:/var/lib/dpkg/lock-frontend   # just look\n\n\
+         Ends as soon as one look found all of them free. Takes no lock and makes no file: nobody is refused because of it. So by the time it ends somebody else \
+         may hold one of them again: to do something under a lock use `sneck run`. With -s, shared holders are in nobody's way. A claim whose holder is proved gone \
+         counts as free: whoever acquires it next removes it.\n\n{PLACES}\n\n{}",
         exit::TABLE
     )
 }
@@ -295,6 +311,23 @@ pub(crate) struct BreakArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct WaitForArgs {
+    /// Until one could hold it together with other shared holders
+    #[arg(short, long)]
+    pub(crate) shared: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) speech: SpeechArgs,
+    /// The protocol by which each LOCK is locked; LOCK is then taken as it stands
+    #[arg(long, value_name = "P")]
+    pub(crate) protocol: Option<String>,
+    /// The places to wait for
+    #[arg(value_name = "LOCK", required = true)]
+    pub(crate) locks: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// As JSON, for programs
     #[arg(long)]
@@ -440,5 +473,6 @@ mod tests {
         assert!(about("acquire").contains("process's name"));
         assert!(about("break").contains("stale"));
         assert!(about("run").contains("command"));
+        assert!(about("wait").contains("without taking"));
     }
 }

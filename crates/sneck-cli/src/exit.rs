@@ -14,7 +14,7 @@ use sneck::{Error, ErrorKind};
 /// How the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// 0: all went well; for `status` and `break`, every lock is free.
+    /// 0: all went well; for `status`, `wait` and `break`, every lock is free.
     Ok,
     /// The command's own status.
     Command(i32),
@@ -50,7 +50,7 @@ pub(crate) enum Exit {
 pub(crate) const TABLE: &str = "\
 Exit status:
     0  the command's own status, if it was run; acquire: it is held now; release: it was released;
-       break, status: every lock is free
+       break, status, wait: every lock is free
     1  status: a lock is held
     2  status: a lock is stale or damaged
    64  usage: the command line makes no sense, or the protocol cannot do it

@@ -1,5 +1,5 @@
-//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `breaking`, `status`, `protocols`: one file a verb;
-//! `pages`: what is printed about the command itself).
+//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `breaking`, `vigil`, `status`, `protocols`: one file a
+//! verb; `pages`: what is printed about the command itself).
 //!
 //! Exit codes are all in `exit`; `sys` is the only unsafe and nearly the only cfg.
 
@@ -21,6 +21,7 @@ mod signals;
 mod status;
 mod sys;
 mod taking;
+mod vigil;
 mod waiting;
 
 use args::{Cli, Verb};
@@ -53,6 +54,9 @@ fn main() -> ExitCode {
         }
         Verb::Break(args) => {
             plan::Break::new(args, &registry).map(|plan| breaking::break_locks(&plan, &registry))
+        }
+        Verb::Wait(args) => {
+            plan::Wait::new(args, &registry).map(|plan| vigil::wait(&plan, &registry))
         }
         Verb::Status(args) => {
             plan::Status::new(args, &registry).map(|plan| status::status(&plan, &registry))

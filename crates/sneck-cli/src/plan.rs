@@ -2,7 +2,7 @@
 
 use crate::args::{
     AcquireArgs, BreakArgs, OthersArgs, ProtocolsArgs, ReleaseArgs, RunArgs, SpeechArgs, StaleArg,
-    StatusArgs, WaitArgs,
+    StatusArgs, WaitArgs, WaitForArgs,
 };
 use crate::exit::Exit;
 use crate::waiting::Verbosity;
@@ -57,6 +57,15 @@ pub(crate) struct Release {
 pub(crate) struct Break {
     pub(crate) locks: Vec<Place>,
     pub(crate) stale: Stale,
+    pub(crate) verbosity: Verbosity,
+}
+
+/// Locks to wait for, without taking them.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    pub(crate) locks: Vec<Place>,
+    pub(crate) mode: Mode,
+    pub(crate) timeout: Timeout,
     pub(crate) verbosity: Verbosity,
 }
 
@@ -153,6 +162,21 @@ impl Break {
             } else {
                 Verbosity::Normal
             },
+        })
+    }
+}
+
+impl Wait {
+    pub(crate) fn new(args: WaitForArgs, registry: &Registry) -> Result<Wait, Error> {
+        Ok(Wait {
+            locks: places(registry, args.protocol.as_deref(), &args.locks)?,
+            mode: if args.shared {
+                Mode::Shared
+            } else {
+                Mode::Exclusive
+            },
+            timeout: timeout(&args.wait),
+            verbosity: verbosity(&args.speech),
         })
     }
 }

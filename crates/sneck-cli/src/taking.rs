@@ -1,4 +1,4 @@
-//! Taking a lock, as `sneck run` and `sneck acquire` do: the wait, the line that is shown meanwhile, and what is worth saying.
+//! Taking a lock, as `sneck run` and `sneck acquire` do: the wait, the line that is shown meanwhile, and what is worth saying ([`Teller`], `sneck wait` too).
 //!
 //! Not for: what is done with the lock afterwards.
 
@@ -7,7 +7,7 @@ use crate::plan::Taking;
 use crate::waiting::{Verbosity, WaitingLine, tell};
 use sneck::protocol::Removal;
 use sneck::{Error, Event, Guard, Lock, Party, Registry, Verdict};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Acquire it in the name of this party.
 pub(crate) fn take(taking: &Taking, party: Party, registry: &Registry) -> Result<Guard, Error> {
@@ -18,22 +18,13 @@ pub(crate) fn take(taking: &Taking, party: Party, registry: &Registry) -> Result
             .timeout(taking.timeout)
             .stale(taking.stale)
     };
-    let onlooker = builder().at(&taking.place)?;
-    let teller = std::sync::Arc::new(Teller {
-        verbosity: taking.verbosity,
-        onlooker,
-        said: Mutex::default(),
-    });
-    let observer = {
-        let teller = teller.clone();
-        move |event: &Event<'_>| teller.hear(event)
-    };
+    let teller = Teller::new(taking.verbosity, builder().at(&taking.place)?);
     let lock = builder()
         .party(party)
-        .observer(observer)
+        .observer(teller.observer())
         .at(&taking.place)?;
     let result = lock.acquire();
-    drop(teller.said().line.take());
+    teller.end();
     result
 }
 
@@ -50,7 +41,7 @@ pub(crate) fn refused(taking: &Taking, error: &Error) -> Exit {
 }
 
 /// Tells people what happens on the way to the lock.
-struct Teller {
+pub(crate) struct Teller {
     verbosity: Verbosity,
     onlooker: Lock,
     said: Mutex<Said>,
@@ -64,6 +55,26 @@ struct Said {
 }
 
 impl Teller {
+    /// `onlooker` is asked who holds it.
+    pub(crate) fn new(verbosity: Verbosity, onlooker: Lock) -> Arc<Teller> {
+        Arc::new(Teller {
+            verbosity,
+            onlooker,
+            said: Mutex::default(),
+        })
+    }
+
+    /// What tells it what happens.
+    pub(crate) fn observer(self: &Arc<Teller>) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
+        let teller = self.clone();
+        move |event| teller.hear(event)
+    }
+
+    /// The wait is over: stderr belongs to others.
+    pub(crate) fn end(&self) {
+        drop(self.said().line.take());
+    }
+
     fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
