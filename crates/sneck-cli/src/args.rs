@@ -134,7 +134,9 @@ JSON: a list with one object for each LOCK:
   text      all of this in words
   advice    what to do next, or null
   holders   a list of objects: pid, host, user, command, mode (exclusive, shared), since, started,
-            source (who says so), protocol (whose claim it is, if another one's); null: not known";
+            source (who says so), protocol (whose claim it is, if another one's); null: not known
+  unseen    the same, of those who hold the file by the other family of kernel locks (fcntl where the
+            place is a flock, and the other way round): neither sees the other. state is not about them";
 
 /// The columns are those of the table, and the fields the same things for programs.
 const PROTOCOLS: &str = "\

@@ -12,6 +12,7 @@ mod args;
 mod breaking;
 mod duration;
 mod exit;
+mod families;
 mod pages;
 mod plan;
 mod protocols;

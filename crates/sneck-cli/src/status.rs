@@ -2,6 +2,7 @@
 
 use crate::advice;
 use crate::exit::Exit;
+use crate::families::{self, Unseen};
 use crate::plan::{Form, Status};
 use serde::Serialize;
 use sneck::{Error, Holder, Lock, Place, Registry, Sighting, Verdict, text};
@@ -52,6 +53,8 @@ struct Report {
     words: String,
     advice: Option<String>,
     holders: Vec<Party>,
+    /// Who holds the same file by the other family of kernel locks.
+    unseen: Vec<Party>,
     #[serde(skip)]
     exit: Exit,
 }
@@ -143,15 +146,17 @@ impl Report {
             }
             _ => (State::Unknown, "unknown".to_owned(), Exit::StatusHeld),
         };
+        let unseen = families::unseen(place, &seen, registry);
         let advice = advice::about(place, &seen, verdict.as_ref());
+        let advice = advice.or_else(|| unseen.as_ref().map(Unseen::advice));
+        let others = unseen.as_ref().map(Unseen::words);
+        let words = [Some(words), others, advice.clone()];
         Ok(Report {
             verdict: verdict.as_ref().map(word),
-            words: match &advice {
-                Some(advice) => format!("{words}; {advice}"),
-                None => words,
-            },
+            words: words.into_iter().flatten().collect::<Vec<_>>().join("; "),
             advice,
-            holders: seen.holders().iter().map(Party::of).collect(),
+            holders: parties(seen.holders()),
+            unseen: parties(unseen.as_ref().map_or(&[], Unseen::holders)),
             ..Report::new(place, state, exit)
         })
     }
@@ -166,9 +171,14 @@ impl Report {
             words: String::new(),
             advice: None,
             holders: Vec::new(),
+            unseen: Vec::new(),
             exit,
         }
     }
+}
+
+fn parties(holders: &[Holder]) -> Vec<Party> {
+    holders.iter().map(Party::of).collect()
 }
 
 /// A verdict in one word, for programs.

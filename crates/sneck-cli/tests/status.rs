@@ -6,8 +6,9 @@ mod stage;
 use serde_json::Value;
 use stage::{NOBODY, Place, files, text};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -162,7 +163,7 @@ fn the_fields_of_the_json_are_these_and_the_help_has_them_all() {
         let object = value.as_object().expect("an object");
         object.keys().cloned().collect::<Vec<_>>()
     };
-    let of_lock = "advice holders lock protocol state text verdict";
+    let of_lock = "advice holders lock protocol state text unseen verdict";
     assert_eq!(keys(&seen).join(" "), of_lock);
     let of_holder = "command host mode pid protocol since source started user";
     assert_eq!(keys(&seen["holders"][0]).join(" "), of_holder);
@@ -173,4 +174,147 @@ fn the_fields_of_the_json_are_these_and_the_help_has_them_all() {
     }
     assert_eq!(seen["holders"][0]["pid"], holder.child.id());
     assert_eq!(seen["advice"], Value::Null);
+}
+
+/// Locks the file by this call of Python, says so, and stays until its input ends. `lckdo` and `with-lock-ex` say it through their command.
+fn locked_by(place: &Place, how: &str) -> Child {
+    let python = std::env::var("SNECK_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let lock = |call: &str| {
+        let script = format!(
+            "import fcntl, os, struct, sys\nfile = open('l', 'a+')\n{call}\nprint('in', flush=True)\nsys.stdin.readline()"
+        );
+        let mut command = Command::new(&python);
+        command.args(["-c", &script]);
+        command
+    };
+    let wrapped = |name: &str, words: &[&str]| {
+        let mut command = Command::new(name);
+        command
+            .args(words)
+            .args(["l", "sh", "-c", "echo in; read -r line; exit 0"]);
+        command
+    };
+    let mut command = match how {
+        "flock" => wrapped("flock", &["--no-fork"]),
+        "setlock" => wrapped("setlock", &[]),
+        "lckdo" => wrapped("lckdo", &["-w"]),
+        "with-lock-ex" => wrapped("with-lock-ex", &["-w"]),
+        "posix" => lock("fcntl.lockf(file, fcntl.LOCK_EX)"),
+        "reader" => lock("fcntl.lockf(file, fcntl.LOCK_SH)"),
+        "ofd" => lock(
+            "fcntl.fcntl(file, getattr(fcntl, 'F_OFD_SETLK', 37), struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 0, 0))",
+        ),
+        "both" => lock("fcntl.lockf(file, fcntl.LOCK_EX); fcntl.flock(file, fcntl.LOCK_EX)"),
+        // As a command that runs under both: it has inherited what holds the lock, and the kernel names it by one family only.
+        "heir" => lock(
+            "fcntl.fcntl(file, getattr(fcntl, 'F_OFD_SETLK', 37), struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 0, 0)); fcntl.flock(file, fcntl.LOCK_EX)\nif os.fork():\n    os.wait()\n    os._exit(0)",
+        ),
+        _ => panic!("{how}"),
+    };
+    let mut child = command
+        .current_dir(place.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{how} is missing ({e}): run scripts/test, which installs it"));
+    let mut line = String::new();
+    let output = child.stdout.take().expect("a pipe");
+    BufReader::new(output)
+        .read_line(&mut line)
+        .expect("it says that it is in");
+    assert_eq!(line, "in\n", "{how}");
+    child
+}
+
+fn leave(mut child: Child) {
+    drop(child.stdin.take());
+    assert!(child.wait().expect("reaped").success());
+}
+
+#[test]
+fn a_holder_of_the_other_family_is_named_beside_the_state_of_the_lock() {
+    for (how, own, other) in [
+        ("flock", "flock:l", "fcntl:l"),
+        ("setlock", "flock:l", "fcntl:l"),
+        ("lckdo", "fcntl:l", "l"),
+        ("with-lock-ex", "fcntl:l", "l"),
+        ("posix", "fcntl:l", "l"),
+        ("reader", "fcntl:l", "flock:l"),
+        ("ofd", "fcntl:l", "l"),
+    ] {
+        let place = Place::new();
+        let holder = locked_by(&place, how);
+        // By its own family: held, and nothing more to say.
+        let (code, said) = place.said(&["status", own]);
+        assert_eq!(code, 1, "{how}: {said}");
+        assert!(!said.contains("do not see each other"), "{how}: {said}");
+        let seen = json(&place, own);
+        assert_eq!(seen["unseen"], serde_json::json!([]), "{how}");
+        // By the other one: free, and yet.
+        let (code, said) = place.said(&["status", other]);
+        assert_eq!(code, 0, "{how}: {said}");
+        let named = format!("pid {}", holder.id());
+        let words = [
+            "free; ",
+            &named,
+            "do not see each other",
+            "`flock+fcntl:l` excludes both",
+        ];
+        for word in words {
+            assert!(said.contains(word), "{how}: {word}: {said}");
+        }
+        assert_eq!(said.lines().count(), 1, "{how}: {said}");
+        let seen = json(&place, other);
+        assert_eq!(seen["state"], "free", "{how}");
+        assert_eq!(seen["holders"], serde_json::json!([]), "{how}");
+        assert_eq!(seen["unseen"][0]["pid"], holder.id(), "{how}");
+        let family = own.split(':').next();
+        assert_eq!(seen["unseen"][0]["protocol"].as_str(), family, "{how}");
+        let mode = if how == "reader" {
+            "shared"
+        } else {
+            "exclusive"
+        };
+        assert_eq!(seen["unseen"][0]["mode"], mode, "{how}");
+        assert_eq!(seen["advice"], "`flock+fcntl:l` excludes both", "{how}");
+        leave(holder);
+        assert_eq!(
+            place.said(&["status", other]),
+            (0, format!("{}: free\n", other.trim_start_matches("flock:")))
+        );
+    }
+}
+
+#[test]
+fn each_of_two_families_that_both_let_somebody_in_names_the_other_one() {
+    let place = Place::new();
+    let (ours, theirs) = (place.hold("l"), locked_by(&place, "lckdo"));
+    for (lock, other) in [("l", "fcntl"), ("fcntl:l", "flock")] {
+        let (code, said) = place.said(&["status", lock]);
+        assert_eq!(code, 1, "{said}");
+        assert!(
+            said.contains("held by") && said.contains("do not see each other"),
+            "{said}"
+        );
+        assert!(said.contains(&format!("by protocol {other}")), "{said}");
+        let seen = json(&place, lock);
+        assert_eq!(seen["state"], "held", "{lock}");
+        assert_ne!(
+            seen["holders"][0]["pid"], seen["unseen"][0]["pid"],
+            "{lock}"
+        );
+    }
+    leave(theirs);
+    place.leave();
+    ours.code();
+    // Whoever holds both excludes both: nothing to warn of.
+    for how in ["both", "heir"] {
+        let both = locked_by(&place, how);
+        for lock in ["l", "fcntl:l"] {
+            let (code, said) = place.said(&["status", lock]);
+            assert_eq!(code, 1, "{said}");
+            assert!(!said.contains("do not see each other"), "{how}: {said}");
+        }
+        leave(both);
+    }
 }
