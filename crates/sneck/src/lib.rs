@@ -44,6 +44,11 @@
 //! | `memory:name`, `memory:` | nothing: threads of this process only; see [`Lock::in_memory`] | nobody | nothing |
 //! | `postgres://…` (crate `sneck-postgres`) | an advisory lock | `pg_advisory_lock` | a free lock |
 //!
+//! # Tasks
+//!
+//! [`Lock::acquire_async`] is a future for any runtime (tokio, smol, a loop of your own) and needs no feature of this crate. It keeps no thread of the runtime asleep, may
+//! be dropped at any point, and stands in the same line as threads do.
+//!
 //! # Pitfalls
 //!
 //! - `let _ = lock.acquire()` releases at once; `let _guard = …` holds.
@@ -51,7 +56,8 @@
 //! - A process must not guard a file with POSIX record locks of its own and name it as a lock here: closing it drops them. Looking opens nothing.
 //! - Removing a lock file while it is held lets a second party in. [`Guard::standing`] tells; better, never remove it.
 //! - A number in a lock file means something on one machine and in one pid namespace only.
-//! - A thread that acquires what it holds gets an error, not a deadlock: [`Reentry`].
+//! - A thread that acquires what it holds gets an error, not a deadlock: [`Reentry`]. A task waits for itself, unless it has an [`Owner`].
+//! - A future that is neither polled nor dropped may hold the lock without knowing: [`Acquiring`].
 //! - A lock says who may go in now. It cannot stop somebody who believes to be in still: for that, check a fencing token at the resource.
 
 // Tests may sleep, and write what they like.

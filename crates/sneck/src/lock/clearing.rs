@@ -15,7 +15,7 @@ use crate::wait::{self, Backoff};
 const BREAKERS: u32 = 16;
 
 impl Lock {
-    /// Remove the claim that stands there, if the policy ([`LockBuilder::stale`]) allows: by default one whose holder is proved gone. Takes nothing.
+    /// Remove the claim that stands there, if the policy ([`crate::LockBuilder::stale`]) allows: by default one whose holder is proved gone. Takes nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Foreign`]: no claim stands there, but something else, which was left alone. [`ErrorKind::Unsupported`]: this protocol has no claims
@@ -24,7 +24,7 @@ impl Lock {
         self.clear(self.handle.settings.stale)
     }
 
-    /// Remove the claim that stands there, **whoever holds it**. The robbed holder is told by [`Guard::standing`] and [`Guard::release`].
+    /// Remove the claim that stands there, **whoever holds it**. The robbed holder is told by [`crate::Guard::standing`] and [`crate::Guard::release`].
     ///
     /// # Errors
     /// As [`Lock::break_stale`].
@@ -32,7 +32,7 @@ impl Lock {
         self.clear(Stale::Force)
     }
 
-    /// Remove the claim that was left in the name of this party ([`Guard::leave`]), and no other.
+    /// Remove the claim that was left in the name of this party ([`crate::Guard::leave`]), and no other.
     ///
     /// # Errors
     /// [`ErrorKind::Lost`]: nothing stands there, or another's claim. [`ErrorKind::Busy`]: the claim belongs to a running program that keeps it locked.
