@@ -3,6 +3,7 @@
 //! Not for: why it is given, and what happens then. Like every wake-up it is a hint.
 
 use crate::sys::{Nap, futex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -27,7 +28,8 @@ impl Nudge {
         futex::wake(&self.given);
         let task = self.task().take();
         if let Some(task) = task {
-            task.wake();
+            // A runtime whose waker panics must not keep those asleep whom the same thread is to wake next.
+            let _ = catch_unwind(AssertUnwindSafe(|| task.wake()));
         }
     }
 

@@ -218,6 +218,51 @@ impl Wake for Counter {
     }
 }
 
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        std::panic::resume_unwind(Box::new("a waker that panics"));
+    }
+}
+
+/// Neither the threads that wake tasks nor whoever releases fall over it.
+#[test]
+fn a_waker_that_panics_keeps_nobody_else_asleep() {
+    let folder = Folder::new();
+    let lock = lock_in(&folder);
+    let shared = || {
+        let lock = Lock::builder().mode(Mode::Shared);
+        lock.file("flock", folder.join("lock")).expect("a lock")
+    };
+    let guard = lock.try_acquire().expect("it is free");
+    let mut bad = Box::pin(shared().acquire_async());
+    let panics = Arc::new(Panics).into();
+    assert!(
+        bad.as_mut()
+            .poll(&mut Context::from_waker(&panics))
+            .is_pending()
+    );
+    // Let in together with it, after it.
+    let other = shared();
+    let good = must_block(move || task::block_on(other.acquire_async()).map(drop));
+    guard.release().expect("it is held");
+    good.wait().expect("it came free");
+    drop(bad);
+    // The thread that wakes tasks for their time.
+    let guard = lock.try_acquire().expect("it is free");
+    let mut bad = Box::pin(shared().acquire_async_within(Duration::from_millis(10)));
+    assert!(
+        bad.as_mut()
+            .poll(&mut Context::from_waker(&panics))
+            .is_pending()
+    );
+    std::thread::sleep(Duration::from_millis(30));
+    let late = shared().acquire_async_within(Duration::from_millis(10));
+    assert!(task::turn_for(late, PATIENCE).is_some_and(|end| end.is_err()));
+    drop((guard, bad));
+}
+
 /// As a future must that goes from task to task: in the line, in the kernel's queue, on events.
 #[test]
 fn only_the_waker_of_the_last_poll_is_woken() {
