@@ -34,13 +34,16 @@ fn take_and_leave(plan: &Acquire, registry: &Registry) -> Result<(), Error> {
 
 /// Whether a claim at this place outlives the process that makes it, and can be removed by another one.
 pub(crate) fn can_be_left(lock: &Lock) -> Result<(), Error> {
-    let can = lock.capabilities();
-    if can.crash == Crash::Stale && can.removal == Removable::Yes {
+    let ends = |part: &Lock| {
+        let can = part.capabilities();
+        can.crash == Crash::Free || can.removal == Removable::No
+    };
+    let Some(part) = lock.parts().into_iter().find(ends) else {
         return Ok(());
-    }
+    };
     let what = format!(
         "a lock of protocol {} ends with the process that took it and cannot be left behind",
-        lock.place().scheme()
+        part.place().scheme()
     );
     Err(Error::new(ErrorKind::Unsupported, "acquire", what)
         .at(lock.place())

@@ -3,6 +3,7 @@
 //! Not for: what an error of the library advises.
 
 use sneck::{Place, Sighting, Verdict, text};
+use std::ffi::OsStr;
 
 /// What whoever looks at this lock, or failed to break it, can do about it. None: wait for its holder.
 pub(crate) fn about(place: &Place, seen: &Sighting, verdict: Option<&Verdict>) -> Option<String> {
@@ -40,15 +41,22 @@ pub(crate) fn about(place: &Place, seen: &Sighting, verdict: Option<&Verdict>) -
 
 /// The place as it is typed in a shell.
 pub(crate) fn typed(place: &Place) -> String {
-    let plain =
-        |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '+' | ',' | '@');
-    let shown = place.to_string();
     match place.rest().to_str() {
         // What had to be changed to be shown means something else when it is typed.
-        Some(rest) if text::clean(rest) == rest => {}
-        _ => return "LOCK".into(),
+        Some(rest) if text::clean(rest) == rest => quoted(place.to_string()),
+        _ => "LOCK".into(),
     }
-    if shown.chars().all(plain) {
+}
+
+/// A word as it is typed in a shell; where that cannot be shown, made safe.
+pub(crate) fn word(word: &OsStr) -> String {
+    quoted(text::clean(&word.to_string_lossy()))
+}
+
+fn quoted(shown: String) -> String {
+    let plain =
+        |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '+' | ',' | '@');
+    if !shown.is_empty() && shown.chars().all(plain) {
         return shown;
     }
     format!("'{}'", shown.replace('\'', r"'\''"))

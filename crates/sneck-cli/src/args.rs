@@ -17,6 +17,7 @@ const PLACES: &str = "\
 LOCK is a place:
   PATH               flock(2) on the file; excludes flock(1), setlock, cargo, uv …
   fcntl:PATH         fcntl(2) on the file; excludes lckdo, with-lock-ex, runlock, apt …
+  flock+fcntl:PATH   both at once; excludes the programs of both
   pidfile:PATH       a file with the holder's pid, as daemons make it
   shlock:PATH        the same, as shlock(1), INN and UUCP make it
   dotlock:PATH       the lock file of mailboxes: dotlockfile, lockfile-create, mutt
@@ -24,7 +25,9 @@ LOCK is a place:
   mkdir:PATH         a directory: pylockfile, proper-lockfile, shell scripts
   symlink:PATH       a symbolic link to the holder's pid, as Twisted makes it
   postgres://HOST/NAME or postgres://USER@HOST:PORT/DATABASE/NAME
-                     an advisory lock of a PostgreSQL server";
+                     an advisory lock of a PostgreSQL server
+Protocols are joined by +: flock or fcntl or both lock PATH itself, and one of those that make
+something of their own stands beside it at PATH.lock, as in fcntl+dotlock:/var/mail/ada";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -62,9 +65,12 @@ fn run_help() -> String {
         "Examples:\n  \
          sneck run backup.lock -- tar cf /backup/home.tar /home\n  \
          sneck run -w 30 deploy.lock -- ./deploy   # give up after 30 seconds\n  \
-         sneck run -n cron.lock -- ./job           # or not at all, if it is held\n\n\
+         sneck run -n cron.lock -- ./job           # or not at all, if it is held\n  \
+         sneck run from.lock to.lock -- ./move     # all of them or none\n\n\
          The lock is held until COMMAND has ended, even if sneck itself is killed, and under flock until the last process \
-         that inherited it has ended.\n\n{PLACES}\n\n{}",
+         that inherited it has ended.\n\n\
+         What stands before `--` are LOCKs, and are taken as one: while one is held by somebody else, none is held, so that no order in which they are named makes two wait \
+         for each other. Without `--` the first word is the LOCK.\n\n{PLACES}\n\n{}",
         exit::TABLE
     )
 }
@@ -205,14 +211,14 @@ pub(crate) struct RunArgs {
     /// before the first has ended. (flock, fcntl, postgres; file protocols name COMMAND's pid either way)
     #[arg(short = 'o', long)]
     pub(crate) close: bool,
-    /// The protocol by which LOCK is locked; LOCK is then taken as it stands
+    /// The protocol by which each LOCK is locked; LOCK is then taken as it stands
     #[arg(long, value_name = "P")]
     pub(crate) protocol: Option<String>,
     #[command(flatten)]
     pub(crate) others: OthersArgs,
     #[command(flatten)]
     pub(crate) speech: SpeechArgs,
-    /// The place to lock
+    /// The place to lock; more of them before `--`
     #[arg(value_name = "LOCK", value_hint = ValueHint::AnyPath)]
     pub(crate) lock: OsString,
     /// The command to run, with its arguments

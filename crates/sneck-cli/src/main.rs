@@ -24,6 +24,7 @@ mod sys;
 mod taking;
 mod vigil;
 mod waiting;
+mod words;
 
 use args::{Cli, Verb};
 use clap::Parser;

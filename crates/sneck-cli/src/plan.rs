@@ -5,15 +5,21 @@ use crate::args::{
     StatusArgs, WaitArgs, WaitForArgs,
 };
 use crate::exit::Exit;
+use crate::taking;
 use crate::waiting::Verbosity;
+use crate::words;
 use sneck::protocol::Reach;
-use sneck::{Error, ErrorKind, Mode, Place, Registry, Stale, Timeout};
+use sneck::{Error, ErrorKind, Lock, Mode, Place, Registry, Stale, Timeout};
+use std::env;
 use std::ffi::{OsStr, OsString};
 
 /// A lock to take.
 #[derive(Debug)]
 pub(crate) struct Taking {
+    /// All of them, as they are shown.
     pub(crate) place: Place,
+    /// Taken as one.
+    pub(crate) locks: Vec<Place>,
     pub(crate) mode: Mode,
     pub(crate) timeout: Timeout,
     pub(crate) stale: Stale,
@@ -100,12 +106,18 @@ pub(crate) fn registry() -> Registry {
 
 impl Run {
     pub(crate) fn new(args: RunArgs, registry: &Registry) -> Result<Run, Error> {
-        let place = place(registry, args.protocol.as_deref(), &args.lock)?;
-        let mut words = args.command.into_iter();
+        let raw: Vec<OsString> = env::args_os().collect();
+        let (locks, command) = words::split(&raw, args.lock, args.command)?;
+        let locks = places(registry, args.protocol.as_deref(), &locks)?;
+        let mut words = command.into_iter();
         let program = words.next().unwrap_or_default();
         Ok(Run {
             taking: Taking {
-                place,
+                // Whether they go together is found out now, before anything is started.
+                place: taking::all(&locks, registry, Lock::builder, Lock::builder())?
+                    .place()
+                    .clone(),
+                locks,
                 mode: if args.shared {
                     Mode::Shared
                 } else {
@@ -129,9 +141,11 @@ impl Run {
 
 impl Acquire {
     pub(crate) fn new(args: AcquireArgs, registry: &Registry) -> Result<Acquire, Error> {
+        let place = place(registry, args.place.protocol.as_deref(), &args.place.lock)?;
         Ok(Acquire {
             taking: Taking {
-                place: place(registry, args.place.protocol.as_deref(), &args.place.lock)?,
+                locks: vec![place.clone()],
+                place,
                 mode: Mode::Exclusive,
                 timeout: timeout(&args.wait),
                 stale: stale(&args.others),

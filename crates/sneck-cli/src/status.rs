@@ -147,7 +147,11 @@ impl Report {
             _ => (State::Unknown, "unknown".to_owned(), Exit::StatusHeld),
         };
         let unseen = families::unseen(place, &seen, registry);
-        let advice = advice::about(place, &seen, verdict.as_ref());
+        let parts = lock.parts();
+        let (words, advice) = match parts.as_slice() {
+            [_] => (words, advice::about(place, &seen, verdict.as_ref())),
+            parts => of_parts(&words, &seen, parts)?,
+        };
         let advice = advice.or_else(|| unseen.as_ref().map(Unseen::advice));
         let others = unseen.as_ref().map(Unseen::words);
         let words = [Some(words), others, advice.clone()];
@@ -179,6 +183,33 @@ impl Report {
 
 fn parties(holders: &[Holder]) -> Vec<Party> {
     holders.iter().map(Party::of).collect()
+}
+
+/// Of several locks that are one: what is at each place, and what to do about the first that is in the way.
+fn of_parts(
+    words: &str,
+    whole: &Sighting,
+    parts: &[Lock],
+) -> Result<(String, Option<String>), Error> {
+    if *whole == Sighting::Free {
+        return Ok((words.to_owned(), None));
+    }
+    let (mut places, mut advice) = (Vec::new(), None);
+    for part in parts {
+        let seen = part.holder()?;
+        let verdict = part.verdict(&seen);
+        let state = match &seen {
+            Sighting::Free => "free",
+            Sighting::Held { .. } if verdict.as_ref().is_some_and(Verdict::is_gone) => "stale",
+            Sighting::Held { .. } => "held",
+            Sighting::Damaged { .. } => "damaged",
+            Sighting::Foreign { .. } => "foreign",
+            _ => "unknown",
+        };
+        places.push(format!("{} {state}", part.place()));
+        advice = advice.or_else(|| advice::about(part.place(), &seen, verdict.as_ref()));
+    }
+    Ok((format!("{words} ({})", places.join(", ")), advice))
 }
 
 /// A verdict in one word, for programs.

@@ -6,26 +6,30 @@ use crate::exit::Exit;
 use crate::plan::Taking;
 use crate::waiting::{Verbosity, WaitingLine, tell};
 use sneck::protocol::Removal;
-use sneck::{Error, Event, Guard, Lock, Party, Registry, Verdict};
+use sneck::{Error, Event, Guard, Lock, LockBuilder, Party, Place, Registry, Verdict};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Acquire it in the name of this party.
 pub(crate) fn take(taking: &Taking, party: Party, registry: &Registry) -> Result<Guard, Error> {
-    let builder = || {
-        Lock::builder()
-            .registry(registry)
-            .mode(taking.mode)
-            .timeout(taking.timeout)
-            .stale(taking.stale)
-    };
-    let teller = Teller::new(taking.verbosity, builder().at(&taking.place)?);
-    let lock = builder()
-        .party(party)
-        .observer(teller.observer())
-        .at(&taking.place)?;
-    let result = lock.acquire();
+    let one = || Lock::builder().mode(taking.mode);
+    let builder = || Lock::builder().timeout(taking.timeout).stale(taking.stale);
+    let lock = |builder: LockBuilder| all(&taking.locks, registry, one, builder);
+    let teller = Teller::new(taking.verbosity, lock(builder())?);
+    let result = lock(builder().party(party).observer(teller.observer()))?.acquire();
     teller.end();
     result
+}
+
+/// The locks at these places as one, each made by `one`.
+pub(crate) fn all(
+    places: &[Place],
+    registry: &Registry,
+    one: impl Fn() -> LockBuilder,
+    whole: LockBuilder,
+) -> Result<Lock, Error> {
+    let made = |place: &Place| one().registry(registry).at(place);
+    let locks: Vec<Lock> = places.iter().map(made).collect::<Result<_, _>>()?;
+    whole.all(locks)
 }
 
 /// It was not acquired: say why, as far as anybody wants to know.
@@ -43,7 +47,10 @@ pub(crate) fn refused(taking: &Taking, error: &Error) -> Exit {
 /// Tells people what happens on the way to the lock.
 pub(crate) struct Teller {
     verbosity: Verbosity,
-    onlooker: Lock,
+    /// All that can be in the way: each part, and the whole.
+    onlookers: Vec<Lock>,
+    /// The one that is.
+    way: Arc<Mutex<Place>>,
     said: Mutex<Said>,
 }
 
@@ -55,11 +62,13 @@ struct Said {
 }
 
 impl Teller {
-    /// `onlooker` is asked who holds it.
-    pub(crate) fn new(verbosity: Verbosity, onlooker: Lock) -> Arc<Teller> {
+    /// `whole` is asked who holds it, and each of its parts.
+    pub(crate) fn new(verbosity: Verbosity, whole: Lock) -> Arc<Teller> {
+        let way = whole.place().clone();
         Arc::new(Teller {
             verbosity,
-            onlooker,
+            onlookers: whole.parts().into_iter().chain([whole]).collect(),
+            way: Arc::new(Mutex::new(way)),
             said: Mutex::default(),
         })
     }
@@ -82,12 +91,17 @@ impl Teller {
     fn hear(&self, event: &Event<'_>) {
         let mut said = self.said();
         match event {
-            Event::Waiting { place, .. } if said.line.is_none() => {
-                let onlooker = self.onlooker.clone();
-                let line = WaitingLine::new(self.verbosity, place.to_string(), move || {
-                    holders(&onlooker)
-                });
-                said.line = Some(line);
+            Event::Waiting { place, .. } => {
+                locked(&self.way).clone_from(place);
+                let (way, onlookers) = (self.way.clone(), self.onlookers.clone());
+                let look = move || {
+                    let way = locked(&way).clone();
+                    let onlooker = onlookers.iter().find(|lock| *lock.place() == way);
+                    let holders = onlooker.map(holders).unwrap_or_default();
+                    (way.to_string(), holders)
+                };
+                let new = || WaitingLine::new(self.verbosity, look);
+                said.line.get_or_insert_with(new);
             }
             Event::Breaking { mark, removal, .. } => {
                 let this = Some((mark.inode, *removal));
@@ -104,6 +118,10 @@ impl Teller {
             }
         }
     }
+}
+
+fn locked(way: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    way.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Who holds it, for the line that is shown while waiting.

@@ -68,29 +68,26 @@ enum Shown {
 }
 
 impl WaitingLine {
-    /// Begins to wait for `lock`. `holder` says who holds it, as far as it knows; it is asked on the thread that shows
+    /// Begins to wait. `look` says for which lock, and who holds it as far as it knows; it is asked on the thread that shows
     /// the line, and not before there is one to show.
     pub(crate) fn new(
         verbosity: Verbosity,
-        lock: String,
-        holder: impl Fn() -> String + Send + 'static,
+        look: impl Fn() -> (String, String) + Send + 'static,
     ) -> Self {
-        Self::after(SILENCE, verbosity, lock, holder)
+        Self::after(SILENCE, verbosity, look)
     }
 
     fn after(
         silence: Duration,
         verbosity: Verbosity,
-        lock: String,
-        holder: impl Fn() -> String + Send + 'static,
+        look: impl Fn() -> (String, String) + Send + 'static,
     ) -> Self {
         if verbosity == Verbosity::Quiet {
             return WaitingLine { shared: None };
         }
         let shared = Arc::new(Shared::default());
         let line = Line {
-            lock,
-            holder,
+            look,
             since: Instant::now(),
             shared: Arc::clone(&shared),
         };
@@ -155,21 +152,20 @@ impl Shared {
 }
 
 /// What the thread knows.
-struct Line<Holder> {
-    lock: String,
-    holder: Holder,
+struct Line<Look> {
+    look: Look,
     since: Instant,
     shared: Arc<Shared>,
 }
 
-impl<Holder: Fn() -> String> Line<Holder> {
+impl<Look: Fn() -> (String, String)> Line<Look> {
     fn show(&self, silence: Duration) {
         let shared = &*self.shared;
         let Some(shown) = shared.sleep_until(self.since + silence, shared.shown()) else {
             return;
         };
         drop(shown);
-        let holder = self.held();
+        let what = self.waited_for();
         let mut shown = shared.shown();
         if let Shown::Over = *shown {
             return;
@@ -177,16 +173,16 @@ impl<Holder: Fn() -> String> Line<Holder> {
         if can_be_live() {
             let bar = live_bar();
             *shown = Shown::Live(bar.clone());
-            self.keep_alive(&bar, holder, shown);
+            self.keep_alive(&bar, what, shown);
         } else {
-            tell(&format!("sneck: waiting for {}{holder}", self.lock));
+            tell(&format!("sneck: waiting for {what}"));
         }
     }
 
     fn keep_alive<'a>(
         &'a self,
         bar: &ProgressBar,
-        mut holder: String,
+        mut what: String,
         mut shown: MutexGuard<'a, Shown>,
     ) {
         let mut looked = Instant::now();
@@ -195,7 +191,7 @@ impl<Holder: Fn() -> String> Line<Holder> {
             if sys::in_foreground() {
                 // The time goes first: the end is what is cut off on a narrow terminal.
                 let time = clock(self.since.elapsed());
-                bar.set_message(format!("sneck: {time} waiting for {}{holder}", self.lock));
+                bar.set_message(format!("sneck: {time} waiting for {what}"));
                 bar.tick();
             }
             match self.shared.sleep_until(Instant::now() + TICK, shown) {
@@ -203,7 +199,7 @@ impl<Holder: Fn() -> String> Line<Holder> {
                 Some(still) if looked.elapsed() < LOOK => shown = still,
                 Some(still) => {
                     drop(still);
-                    holder = self.held();
+                    what = self.waited_for();
                     looked = Instant::now();
                     shown = self.shared.shown();
                     if let Shown::Over = *shown {
@@ -214,10 +210,11 @@ impl<Holder: Fn() -> String> Line<Holder> {
         }
     }
 
-    fn held(&self) -> String {
-        match (self.holder)().as_str() {
-            "" => String::new(),
-            holder => format!(", held by {holder}"),
+    fn waited_for(&self) -> String {
+        let (lock, holder) = (self.look)();
+        match holder.as_str() {
+            "" => lock,
+            holder => format!("{lock}, held by {holder}"),
         }
     }
 }
@@ -280,13 +277,14 @@ mod tests {
         let number = Arc::new(AtomicU32::new(7));
         let asked = Arc::clone(&number);
         let stuck = std::env::var_os("STUCK").is_some();
-        let line = WaitingLine::after(silence, verbosity, LOCK.to_owned(), move || {
+        let line = WaitingLine::after(silence, verbosity, move || {
             if stuck {
                 loop {
                     std::thread::park();
                 }
             }
-            format!("process {}", asked.load(Relaxed))
+            let holder = format!("process {}", asked.load(Relaxed));
+            (LOCK.to_owned(), holder)
         });
         if !brief {
             std::thread::sleep(Duration::from_millis(800));

@@ -43,7 +43,10 @@ use super::{Ended, LetGo};
 
 #[path = "linux_process.rs"]
 mod process;
+#[path = "linux_program.rs"]
+mod program;
 pub(crate) use process::bearer;
+pub(crate) use program::is_program;
 
 /// As many descriptors as the kernel passes in one message (SCM_MAX_FD).
 const MOST_DESCRIPTORS: usize = 253;

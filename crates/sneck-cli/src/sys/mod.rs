@@ -13,7 +13,7 @@ mod platform;
 mod platform;
 
 pub(crate) use platform::{
-    HeldCommand, bearer, block, in_foreground, leads_session, real_time_signals,
+    HeldCommand, bearer, block, in_foreground, is_program, leads_session, real_time_signals,
     spawn_without_signals, stop_as_asked, unblock,
 };
 

@@ -67,6 +67,11 @@ pub(crate) fn unblock(_signals: &[i32]) -> io::Result<()> {
     unsupported()
 }
 
+/// Whatever is a file may be one.
+pub(crate) fn is_program(path: &std::path::Path) -> bool {
+    path.is_file()
+}
+
 /// Nobody can tell here.
 pub(crate) fn bearer(_pid: u32) -> Bearer {
     Bearer::Unknown
