@@ -78,6 +78,9 @@ pub(crate) enum Step {
 
 /// How often a claim that changes while we judge it is tried again before we sleep.
 const CHANGING: usize = 16;
+/// How many rounds long the pause after giving back may become: two who are in step, at servers that take their time, part only if one of them has a whole
+/// round while the other one pauses.
+const ROUNDS: u32 = 4;
 /// First behind others of this process: how often to look whether what they hold is still there. Whoever stands further back looks less often, so that a
 /// long line does not look more often than a short one.
 const LOOK_AHEAD: Duration = Duration::from_secs(2);
@@ -300,8 +303,8 @@ impl Acquisition {
             self.must_not_wait_for_itself()?;
         }
         self.tell_waiting(&*way, &busy.seen);
-        if busy.gave == Gave::Parts {
-            self.phase = Phase::GaveBack;
+        if let Gave::Parts(after) = busy.gave {
+            self.gave_back(after);
             return self.step();
         }
         if busy.queue == Queue::Kernel && self.sleeper().queue == KernelQueue::Use {
@@ -386,6 +389,12 @@ impl Acquisition {
         }
     }
 
+    /// Some parts were had for so long, and were given back.
+    fn gave_back(&mut self, after: Duration) {
+        self.given_back.reach(after * ROUNDS);
+        self.phase = Phase::GaveBack;
+    }
+
     /// Sleep in the kernel's queue.
     pub(crate) fn block(&mut self, stop: &Stop) -> Result<Option<Guard>> {
         let Some(mut contender) = self.lend() else {
@@ -410,7 +419,7 @@ impl Acquisition {
         match ended.map_err(|e| self.placed(e))? {
             Blocked::Held(held) => return Ok(Some(self.held(held))),
             Blocked::Again | Blocked::Stopped => {}
-            Blocked::GaveBack => self.phase = Phase::GaveBack,
+            Blocked::GaveBack(after) => self.gave_back(after),
             Blocked::Interrupted => self.woke(Nap::Interrupted)?,
             Blocked::NoQueue => self.sleeper().queue = KernelQueue::Avoid,
             Blocked::NoTimer => {

@@ -190,8 +190,8 @@ pub enum Queue {
 pub enum Gave {
     /// It had nothing yet.
     Nothing,
-    /// It had some.
-    Parts,
+    /// It had some, for so long.
+    Parts(Duration),
 }
 
 /// How a sleep in the kernel's queue ended.
@@ -201,8 +201,8 @@ pub enum Blocked {
     Held(Box<dyn Held>),
     /// The file was replaced meanwhile: try again.
     Again,
-    /// One of several was had, another one was not, and all were given back: pause, and try again.
-    GaveBack,
+    /// One of several was had, another one was not, and all were given back after so long: pause, and try again.
+    GaveBack(Duration),
     /// The deadline came.
     Stopped,
     /// A signal handler ran in this thread.

@@ -15,8 +15,8 @@
 //!    instant until P has given it back. 4. Q holds both, or has given B back and waits for A: in either case B comes free, and P wakes.
 //!
 //! Why not for long: 1. P and Q give back at once, and wait for what the other one gave back. 2. Both get it, find the other one's part busy and
-//! give back again: in step, this could go on. 3. Each pauses for a time of chance between giving back and trying again, up to 0.1 ms first and up to
-//! twice that each time: soon one of them is done before the other one begins. The loop pauses (`acquire.rs`), and not this file: that one lets go of
+//! give back again: in step, this could go on. 3. Each pauses for a time of chance between giving back and trying again, up to 0.1 ms first, up to
+//! twice that each time, and in the end up to several times as long as one round takes it: soon one of them is done before the other one begins. The loop pauses (`acquire.rs`), and not this file: that one lets go of
 //! its thread.
 //!
 //! A fixed order of the parts would spare all that among those who keep to it. But the others are programs that know nothing of it: `flock a flock b …` beside
@@ -306,8 +306,8 @@ impl Claimant {
                 }
             };
             self.first = index;
-            if !had.is_empty() {
-                busy.gave = Gave::Parts;
+            if let Some(first) = had.first() {
+                busy.gave = Gave::Parts(first.since.elapsed());
             }
             let part = seat.part.protocol.clone();
             give_back(had)?;
@@ -361,7 +361,10 @@ impl Contender for Claimant {
         let had = Had::new(self.first, &seat.part, held);
         Ok(match self.take(vec![had])? {
             Attempt::Held(held) => Blocked::Held(held),
-            Attempt::Busy(_) => Blocked::GaveBack,
+            Attempt::Busy(busy) => Blocked::GaveBack(match busy.gave {
+                Gave::Parts(after) => after,
+                Gave::Nothing => Duration::ZERO,
+            }),
         })
     }
 }
@@ -373,6 +376,7 @@ struct Had {
     index: usize,
     place: Place,
     held: Box<dyn Held>,
+    since: Moment,
     tending: Tending,
 }
 
@@ -385,11 +389,13 @@ enum Tending {
 
 impl Had {
     fn new(index: usize, part: &Part, held: Box<dyn Held>) -> Had {
+        let since = Moment::now();
         Had {
             index,
             place: part.protocol.place().clone(),
             held,
-            tending: Tending::At(Moment::now()),
+            since,
+            tending: Tending::At(since),
         }
     }
 

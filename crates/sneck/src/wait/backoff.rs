@@ -106,6 +106,11 @@ impl Backoff {
         }
     }
 
+    /// Let it grow to this at least.
+    pub(crate) fn reach(&mut self, most: Duration) {
+        self.most = self.most.max(most);
+    }
+
     /// Begin again: something moved.
     pub(crate) fn reset(&mut self) {
         self.next = self.first;

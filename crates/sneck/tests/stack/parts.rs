@@ -195,14 +195,23 @@ fn stale_claims_of_all_parts_are_removed_on_the_way_and_by_hand() {
     must_be_free(&two);
 }
 
-/// Somebody who holds a file by flock(1) until killed.
-fn flock(path: &std::path::Path) -> Child {
+/// Somebody who holds a file by flock(1) until killed, or dropped.
+struct Flock(Child);
+
+impl Drop for Flock {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn flock(path: &std::path::Path) -> Flock {
     let mut flock = Command::new("flock");
     flock.args(["--no-fork"]).arg(path).args(["sleep", "1000"]);
-    let child = flock.stdin(Stdio::null()).spawn().expect("flock(1)");
+    let holder = Flock(flock.stdin(Stdio::null()).spawn().expect("flock(1)"));
     let lock = Lock::new(path).expect("a lock");
     sneck_testkit::block::until("it is held", || lock.try_acquire().is_err());
-    child
+    holder
 }
 
 #[test]
@@ -211,8 +220,8 @@ fn force_does_not_rob_whoever_keeps_the_rest() {
     let written = format!("flock+pidfile:{}", two.path("x").display());
     let beside = two.path("x.lock");
     let whole = |stale| lock(two.setup.builder().stale(stale), &written);
-    let mut holder = flock(&two.path("x"));
-    claims::make("pidfile", &beside, holder.id()).expect("our own folder");
+    let holder = flock(&two.path("x"));
+    claims::make("pidfile", &beside, holder.0.id()).expect("our own folder");
     let error = whole(Stale::Dead).force_release();
     let error = error.expect_err("a kernel lock cannot be removed");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
@@ -221,8 +230,7 @@ fn force_does_not_rob_whoever_keeps_the_rest() {
     let left = whole(Stale::Dead).break_stale().expect("one can look");
     assert!(matches!(left, Cleared::Left { .. }), "{left:?}");
     assert!(beside.exists());
-    holder.kill().expect("one's own child");
-    holder.wait().expect("one's own child");
+    drop(holder);
     // Held by a process that lives, and wrongly so: by force it can be had.
     fs::write(&beside, "1\n").expect("our own folder");
     must_be_busy(&whole(Stale::Dead));

@@ -128,17 +128,28 @@ fn a_killed_waiter_had_nothing() {
     must_be_free(&two);
 }
 
-/// A lock whose tries are counted.
+/// A lock whose tries are counted, and take so long.
 #[derive(Debug)]
 struct Counted {
     inner: Arc<dyn Protocol>,
     tries: Arc<AtomicUsize>,
+    takes: Duration,
 }
 
 #[derive(Debug)]
 struct Counting {
     inner: Box<dyn Contender>,
     tries: Arc<AtomicUsize>,
+    takes: Duration,
+}
+
+fn counted(written: &str, tries: &Arc<AtomicUsize>, takes: Duration) -> Result<Arc<dyn Protocol>> {
+    let local = Registry::local();
+    Ok(Arc::new(Counted {
+        inner: local.protocol(&local.place(written)?)?,
+        tries: tries.clone(),
+        takes,
+    }))
 }
 
 impl Protocol for Counted {
@@ -162,6 +173,7 @@ impl Protocol for Counted {
         Ok(Box::new(Counting {
             inner: self.inner.contend(claim)?,
             tries: self.tries.clone(),
+            takes: self.takes,
         }))
     }
 
@@ -173,7 +185,11 @@ impl Protocol for Counted {
 impl Contender for Counting {
     fn attempt(&mut self) -> Result<Attempt> {
         self.tries.fetch_add(1, Ordering::Relaxed);
-        self.inner.attempt()
+        // There and back: what is decided is known later, and given back later.
+        std::thread::sleep(self.takes / 2);
+        let attempt = self.inner.attempt();
+        std::thread::sleep(self.takes / 2);
+        attempt
     }
 
     fn block(&mut self, stop: &Stop) -> Result<Blocked> {
@@ -184,16 +200,10 @@ impl Contender for Counting {
 /// Wait for this place while its `b` is held: how often it was tried, each part counted.
 fn tries_of_a_wait(two: &Two, parts: &[&str], wait: Duration) -> usize {
     let tries = Arc::new(AtomicUsize::new(0));
-    let (mut registry, counted) = (Registry::local(), tries.clone());
+    let (mut registry, tally) = (Registry::local(), tries.clone());
     let written: Vec<String> = parts.iter().map(|&part| part.to_owned()).collect();
     registry.register("counted", move |place| {
-        let part = |written: &String| -> Result<Arc<dyn Protocol>> {
-            let local = Registry::local();
-            Ok(Arc::new(Counted {
-                inner: local.protocol(&local.place(written)?)?,
-                tries: counted.clone(),
-            }))
-        };
+        let part = |written: &String| counted(written, &tally, Duration::ZERO);
         match written.as_slice() {
             [one] => part(one),
             several => {
@@ -235,4 +245,36 @@ fn whoever_waits_for_both_tries_no_more_often_than_whoever_waits_for_one() {
             drop(taken(&two.a()));
         }
     }
+}
+
+/// Two who take the same locks in opposite order, in step: each try takes long, and as long as all others.
+#[test]
+fn two_in_step_part_however_long_a_try_takes() {
+    const ROUNDS: usize = 15;
+    let two = Two::of("flock", Waiting::Best);
+    let tries = Arc::new(AtomicUsize::new(0));
+    let journal = two.path("journal");
+    std::thread::scope(|scope| {
+        for order in [[0, 1], [1, 0]] {
+            let mut names = order.map(|index| two.names[index].clone()).to_vec();
+            // In lines that have nothing in common.
+            names.push(format!("memory:{}-{order:?}", journal.display()));
+            let (mut registry, tally) = (Registry::local(), tries.clone());
+            registry.register("slow", move |place| {
+                let takes = Duration::from_millis(16);
+                let parts = names.iter().map(|name| counted(name, &tally, takes));
+                let parts: Result<Vec<_>> = parts.collect();
+                Ok(Arc::new(Stack::new(place.clone(), parts?)?))
+            });
+            let place = registry.place("slow:it").expect("a place");
+            let lock = two.setup.builder().registry(&registry).at(&place);
+            let (lock, journal) = (lock.expect("a lock"), &journal);
+            scope.spawn(move || sneck_testkit::child::course(&lock, ROUNDS, 1, journal));
+        }
+    });
+    assert_eq!(Journal::open(&journal).check(), 2 * ROUNDS);
+    let tries = tries.load(Ordering::Relaxed);
+    println!("{tries} tries for {} turns", 2 * ROUNDS);
+    // Three parts a turn, and some in vain. Without a pause, or with one that is short beside a try, there are ten or forty.
+    assert!(tries <= 2 * ROUNDS * 8, "{tries} tries");
 }
