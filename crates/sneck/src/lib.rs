@@ -41,6 +41,8 @@
 //! | `mkdir:path` | a directory | pylockfile, proper-lockfile, shell scripts | the same, if it names its holder |
 //! | `fcntl:path` | an OFD lock on the whole file | POSIX record locks: lckdo, with-lock-ex, runlock, fasteners, apt | a free lock |
 //! | `symlink:path` | a symbolic link to the holder's pid | Twisted | a stale link that the next one breaks |
+//! | `flock+fcntl:path` | both at once | all of both | a free lock |
+//! | `fcntl+dotlock:path`, `flock+pidfile:path`, … | a kernel lock on the file, and a claim at `path.lock` | mail software | what the claim leaves |
 //! | `memory:name`, `memory:` | nothing: threads of this process only; see [`Lock::in_memory`] | nobody | nothing |
 //! | `postgres://…` (crate `sneck-postgres`) | an advisory lock | `pg_advisory_lock` | a free lock |
 //!
@@ -52,7 +54,9 @@
 //! # Pitfalls
 //!
 //! - `let _ = lock.acquire()` releases at once; `let _guard = …` holds.
-//! - flock(2) and fcntl(2) locks do not see each other: all parties must use one family.
+//! - flock(2) and fcntl(2) locks do not see each other: all parties must use one family, or `flock+fcntl:path`, which excludes both.
+//! - Whoever holds one lock and waits for another can wait for ever for somebody who does it the other way round. [`Lock::all`] takes several as one, and holds none
+//!   while it waits.
 //! - A process must not guard a file with POSIX record locks of its own and name it as a lock here: closing it drops them. Looking opens nothing.
 //! - Removing a lock file while it is held lets a second party in. [`Guard::standing`] tells; better, never remove it.
 //! - A number in a lock file means something on one machine and in one pid namespace only.

@@ -130,7 +130,11 @@ fn what_cannot_be_taken_leaves_the_others_free() {
     let error = whole.try_acquire().expect_err("its folder is missing");
     assert_eq!(error.kind(), ErrorKind::CannotCreate, "{error}");
     assert_eq!(error.place(), Some(missing.place()), "{error}");
-    drop(taken(&two.a()));
+    let guard = taken(&two.a());
+    // At once, and not when somebody else is done.
+    let error = whole.try_acquire().expect_err("its folder is missing");
+    assert_eq!(error.kind(), ErrorKind::CannotCreate, "{error}");
+    drop(guard);
     // One that is found out only when it is tried.
     let link = lock(
         Lock::builder(),
@@ -261,10 +265,12 @@ fn claims_can_be_left_at_all_parts_and_released_or_at_none() {
     assert_eq!(error.expect_err("not both").kind(), ErrorKind::Lost);
     assert!(two.path("a").exists());
 
-    let mixed = format!("flock+pidfile:{}", two.path("x").display());
-    let mixed = lock(two.setup.builder(), &mixed);
-    let error = taken(&mixed).leave().expect_err("a kernel lock ends");
-    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-    assert!(!two.path("x.lock").exists(), "released");
-    drop(taken(&mixed));
+    for mixed in ["flock+pidfile", "pidfile+flock"] {
+        let mixed = format!("{mixed}:{}", two.path("x").display());
+        let mixed = lock(two.setup.builder(), &mixed);
+        let error = taken(&mixed).leave().expect_err("a kernel lock ends");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(!two.path("x.lock").exists(), "released");
+        drop(taken(&mixed));
+    }
 }
