@@ -4,6 +4,7 @@ use super::seen::merged;
 use super::*;
 use crate::holder::{Holder, Source};
 use crate::place::Registry;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 fn protocol(written: &str) -> Result<Arc<dyn Protocol>> {
@@ -256,4 +257,104 @@ fn a_claim_is_named_for_removal_only_if_nothing_else_is_in_the_way() {
     assert!(!marked(&two), "{two:?}");
     assert_eq!(two.holders(), [other, in_the_claim]);
     assert!(!marked(&seen(&[&claim, &claim])));
+}
+
+/// A part that is held, as a test wants it.
+#[derive(Debug, Clone)]
+struct HeldPart {
+    tended: Arc<AtomicUsize>,
+    every: Option<Duration>,
+    token: Option<u64>,
+    found: Clean,
+}
+
+impl Held for HeldPart {
+    fn release(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::Held
+    }
+
+    fn token(&self) -> Option<u64> {
+        self.token
+    }
+
+    fn found(&self) -> Clean {
+        self.found
+    }
+
+    fn tend(&mut self) -> Option<Duration> {
+        self.tended.fetch_add(1, Ordering::Relaxed);
+        self.every
+    }
+}
+
+/// Held in this order, which is not that of the places.
+fn holding(parts: &[(usize, &HeldPart)]) -> Holding {
+    let place = Place::file("test", "x");
+    let had = |(index, part): &(usize, &HeldPart)| Had {
+        index: *index,
+        place: place.clone(),
+        held: Box::new((*part).clone()),
+        since: Moment::now(),
+        tending: Tending::At(Moment::now()),
+    };
+    Holding {
+        had: parts.iter().map(had).collect(),
+        endures: Endures::No,
+    }
+}
+
+fn part() -> HeldPart {
+    HeldPart {
+        tended: Arc::default(),
+        every: None,
+        token: None,
+        found: Clean::Unknown,
+    }
+}
+
+#[test]
+fn each_part_is_tended_when_it_is_due_and_no_sooner() {
+    let every = |length| HeldPart {
+        every: Some(length),
+        ..part()
+    };
+    let (often, seldom, never) = (
+        every(Duration::from_millis(1)),
+        every(Duration::from_secs(3600)),
+        part(),
+    );
+    let mut holding = holding(&[(1, &seldom), (0, &never), (2, &often)]);
+    for _ in 0..5 {
+        assert_eq!(holding.tend(), Some(Duration::from_millis(1)));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let tended = [&often, &seldom, &never].map(|part| part.tended.load(Ordering::Relaxed));
+    assert_eq!(tended, [5, 1, 1]);
+}
+
+#[test]
+fn the_token_is_that_of_the_first_part_that_has_one() {
+    let token = |number| HeldPart {
+        token: Some(number),
+        ..part()
+    };
+    let held = holding(&[(2, &token(7)), (1, &token(8)), (0, &part())]);
+    assert_eq!(held.token(), Some(8));
+    assert_eq!(holding(&[(0, &part()), (1, &part())]).token(), None);
+}
+
+#[test]
+fn it_was_left_clean_only_if_every_part_was() {
+    let found = |found| HeldPart { found, ..part() };
+    let [yes, no, unknown] = [Clean::Yes, Clean::No, Clean::Unknown].map(found);
+    let of = |parts: [&HeldPart; 2]| holding(&[(0, parts[0]), (1, parts[1])]).found();
+    assert_eq!(of([&yes, &yes]), Clean::Yes);
+    assert_eq!(of([&yes, &unknown]), Clean::Unknown);
+    for other in [&yes, &unknown, &no] {
+        assert_eq!(of([other, &no]), Clean::No);
+    }
 }
