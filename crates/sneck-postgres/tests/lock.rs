@@ -19,7 +19,7 @@ use sneck_postgres::config::{Config, key};
 use sneck_postgres::session::Session;
 use sneck_testkit::block::{must_block, start, until};
 use sneck_testkit::postgres::PostgresServer;
-use sneck_testkit::{PATIENCE, sys};
+use sneck_testkit::{PATIENCE, sys, task};
 
 /// The lock at this place.
 fn lock_at(place: &str, change: impl FnOnce(LockBuilder) -> LockBuilder) -> Lock {
@@ -339,4 +339,34 @@ fn psql_excludes_us_and_we_exclude_psql() {
     assert_eq!(server.psql(&try_lock), "f");
     guard.release().unwrap();
     assert_eq!(server.psql(&try_lock), "t");
+}
+
+/// A server that takes connections and says nothing: threads of ours wait for it, a few, and not those that poll.
+#[test]
+fn tasks_that_talk_to_a_silent_server_keep_nobody_asleep_who_polls_them() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let place = |n: usize| format!("postgres://postgres@127.0.0.1:{port}/postgres/silent-{n}");
+    let before = sys::count_threads();
+    let blocked = must_block({
+        let lock = lock_at(&place(0), |builder| builder);
+        move || kind(lock.acquire())
+    });
+    let locks = (1..100).map(|n| lock_at(&place(n), |builder| builder));
+    let mut tasks: Vec<_> = locks.map(|lock| Box::pin(lock.acquire_async())).collect();
+    for future in &mut tasks {
+        assert!(task::poll_once(future.as_mut()).is_pending());
+    }
+    // The thread that does the same still waits for its server.
+    blocked.still();
+    // Other tests have threads too, but not a hundred.
+    assert!(sys::count_threads() < before + 60);
+    drop(tasks);
+    drop(silent);
+    let ended = blocked.wait();
+    assert_eq!(ended, ErrorKind::Unreachable);
+    // Nobody talks for those who were dropped: the next one is heard at once, and not after a hundred who have nothing to say.
+    let server = PostgresServer::shared();
+    let guard = task::block_on(lock(&server, "heard").acquire_async());
+    drop(guard.unwrap());
 }

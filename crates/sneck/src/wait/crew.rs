@@ -160,7 +160,12 @@ impl<T: Send + 'static> Errand<T> {
             shared: shared.clone(),
             generation: generation(),
         };
-        let job = Box::new(move || shared.done(catch_unwind(AssertUnwindSafe(job))));
+        let job = Box::new(move || {
+            // It may have waited for a thread so long that nobody wants it any more.
+            if matches!(*shared.state(), State::Running) {
+                shared.done(catch_unwind(AssertUnwindSafe(job)));
+            }
+        });
         (errand, job)
     }
 
