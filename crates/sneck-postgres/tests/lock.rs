@@ -367,6 +367,6 @@ fn tasks_that_talk_to_a_silent_server_keep_nobody_asleep_who_polls_them() {
     assert_eq!(ended, ErrorKind::Unreachable);
     // Nobody talks for those who were dropped: the next one is heard at once, and not after a hundred who have nothing to say.
     let server = PostgresServer::shared();
-    let guard = task::block_on(lock(&server, "heard").acquire_async());
+    let guard = task::block_on(lock(server, "heard").acquire_async());
     drop(guard.unwrap());
 }
