@@ -144,6 +144,15 @@ impl Journal {
         stays.len()
     }
 
+    /// How many were inside at once, at most.
+    ///
+    /// # Panics
+    /// If the journal cannot be read.
+    pub fn most_at_once(&self) -> usize {
+        let text = fs::read_to_string(&self.path).expect("the journal can be read");
+        most_at_once(&read(&text))
+    }
+
     /// How many stays are noted.
     ///
     /// # Panics
@@ -232,6 +241,15 @@ fn overlaps(stays: &[Stay]) -> String {
     found
 }
 
+/// Whoever enters finds those inside who entered before and have not left.
+fn most_at_once(stays: &[Stay]) -> usize {
+    let beside = |one: &Stay| {
+        let inside = |s: &&Stay| s.enter <= one.enter && s.leave.is_none_or(|l| l > one.enter);
+        stays.iter().filter(inside).count()
+    };
+    stays.iter().map(beside).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,6 +272,13 @@ mod tests {
         assert_eq!(overlaps(&read(readers)), "");
         let killed = "a enter 1 exclusive\nb enter 2 exclusive\nb leave 3 exclusive\n";
         assert_eq!(overlaps(&read(killed)), "");
+    }
+
+    #[test]
+    fn those_who_are_inside_at_once_are_counted() {
+        let journal = "a enter 1 shared\nb enter 2 shared\na leave 3 shared\nb leave 4 shared\nc enter 4 shared\nc leave 5 shared\n";
+        assert_eq!(most_at_once(&read(journal)), 2);
+        assert_eq!(most_at_once(&[]), 0);
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! | [`deeds`] | who made, removed and lost which claim |
 //! | [`race`] | several processes fall on one dead claim, slowly |
 //! | [`storm`] | processes killed, stopped and continued at random |
+//! | [`interrupt`] | waits that a signal handler interrupts |
 //! | [`folder`] | a folder of a test's own |
 //! | [`planted`] | what may stand where a lock should be, and what must come of it |
 //! | [`sys`] | fork, trace, signals, limits, users: the only `unsafe` |
@@ -45,6 +46,7 @@ pub mod conformance;
 pub mod crash;
 pub mod deeds;
 pub mod folder;
+pub mod interrupt;
 pub mod journal;
 pub mod planted;
 pub mod postgres;

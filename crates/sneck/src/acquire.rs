@@ -288,7 +288,7 @@ impl Acquisition {
             };
             let whole = || self.handle.protocol.clone();
             let way = busy.part.clone().unwrap_or_else(whole);
-            if self.clear(&*way, &busy.seen)? && changes < CHANGING {
+            if self.clear(&*way, &busy.seen)? && changes < CHANGING && !wait::is_to_tell() {
                 changes += 1;
                 continue;
             }

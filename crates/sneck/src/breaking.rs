@@ -7,7 +7,7 @@ use crate::holder::{Holder, Source};
 use crate::observer::{Event, Observer};
 use crate::protocol::{LiveMark, Mark, Protocol, Removal, Right, Sighting};
 use crate::stale::{self, Grounds, Judge, Stale, Verdict};
-use crate::sys::{Presence, process};
+use crate::sys::{Nap, Presence, process};
 use crate::wait;
 use std::time::{Duration, SystemTime};
 
@@ -143,7 +143,10 @@ impl Candidate {
             return false;
         }
         for _ in 0..RELEASES {
-            wait::pause(RELEASE);
+            // Not broken before the moment is over: whoever goes on after the signal comes here again.
+            if wait::moment(RELEASE) == Nap::Interrupted {
+                return true;
+            }
             let reaped = |pid| process::presence(pid) != Presence::Ended;
             if self.holder.pid.is_none_or(reaped) {
                 return false;

@@ -62,6 +62,7 @@
 //! - A number in a lock file means something on one machine and in one pid namespace only.
 //! - A thread that acquires what it holds gets an error, not a deadlock: [`Reentry`]. A task waits for itself, unless it has an [`Owner`].
 //! - A future that is neither polled nor dropped may hold the lock without knowing: [`Acquiring`].
+//! - [`Lock::until_free`] says that a lock was free, not that it is: whoever must not be disturbed acquires it.
 //! - A lock says who may go in now. It cannot stop somebody who believes to be in still: for that, check a fencing token at the resource.
 
 // Tests may sleep, and write what they like.

@@ -143,6 +143,20 @@ impl LockBuilder {
     }
 
     /// Who acquires, as far as re-entry goes. Usual: the thread.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("session.lock");
+    /// use sneck::{Lock, Owner, Reentry};
+    /// let of = |session| {
+    ///     let owner = Owner::Named(session);
+    ///     Lock::builder().owner(owner).reentry(Reentry::Idempotent).file("flock", &path)
+    /// };
+    /// let _guard = of(7)?.acquire()?;
+    /// let _again = of(7)?.acquire()?; // the same holding, whichever thread asks
+    /// assert!(of(8)?.try_acquire().unwrap_err().is_held());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn owner(mut self, owner: Owner) -> Self {
         self.settings.owner = owner;
         self
@@ -490,7 +504,20 @@ impl Lock {
         }
     }
 
-    /// Whether it is held through this handle or a clone of it, in any thread.
+    /// Whether it is held through this handle or a clone of it, in any thread. One of three questions:
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("app.lock");
+    /// use sneck::Lock;
+    /// let (lock, other) = (Lock::new(&path)?, Lock::new(&path)?);
+    /// let _guard = lock.acquire()?;
+    /// assert!(lock.is_held_by_this_handle() && !other.is_held_by_this_handle());
+    /// assert!(other.is_held_in_this_process());
+    /// // Whoever holds it, of all processes:
+    /// assert_eq!(other.holder()?.holders()[0].pid, Some(std::process::id()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_held_by_this_handle(&self) -> bool {
         queue::held_by_handle(&self.handle.identity, self.handle.id)
     }

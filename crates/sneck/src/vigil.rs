@@ -80,16 +80,24 @@ impl<'a> Vigil<'a> {
     pub(crate) fn keep(mut self) -> Result<()> {
         let mut backoff: Option<Backoff> = None;
         let mut armed: Option<(Vec<u64>, Armed)> = None;
+        // What came before this wait is none of its business.
+        let _ = wait::heard();
         loop {
             let start = Moment::now();
             let Some(found) = self.look()? else {
                 return Ok(());
             };
             let took = start.elapsed().min(LONG);
+            // Before the time is asked for: a look can take longer than there is. Without any there is nothing to be refused for.
+            if self.deadline != Deadline::Once {
+                self.must_not_be_ours(&found)?;
+            }
             if self.deadline.has_passed() {
                 return Err(self.refused(&found));
             }
-            self.must_not_be_ours(&found)?;
+            if wait::heard() {
+                self.woke(Nap::Interrupted)?;
+            }
             self.tell_waiting(&found);
             let steps = backoff.get_or_insert_with(|| self.steps(&*found.way));
             if self.handle.settings.waiting != Waiting::Polling {

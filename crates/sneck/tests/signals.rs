@@ -1,17 +1,15 @@
-//! Waits in a hostile process: every signal blocked, no timers, no inotify, handlers that interrupt. Timeouts still fire, locks still work, and the
-//! program's own signals are as they were.
+//! Waits in a hostile process: every signal blocked, no timers, no inotify. Timeouts still fire, locks still work, and the
+//! program's own signals are as they were. That a handler interrupts every wait is for each protocol to keep (`conformance`), and `interrupts.rs` has the rest.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "the library's own rules: tests sleep as they like"
 )]
 
-use sneck::{ErrorKind, Event, Interrupt, Observer, Registry, Waiting};
+use sneck::{Registry, Waiting};
 use sneck_testkit::child::Start;
-use sneck_testkit::{Blocked, Child, Setup, block, sys};
+use sneck_testkit::{Child, Setup, block, sys};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -243,109 +241,5 @@ fn the_programs_mask_and_pending_signals_are_as_before_a_wait() {
         }
         assert_eq!(child.ask("signals"), before, "{way:?}");
         drop(guard);
-    }
-}
-
-/// Counts what it is told, and answers as it is set up to.
-#[derive(Default)]
-struct Asked {
-    waits: AtomicUsize,
-    interrupted: AtomicUsize,
-    thread: AtomicI32,
-    gives_up: bool,
-}
-
-struct Watching(Arc<Asked>);
-
-impl Observer for Watching {
-    fn notice(&self, event: &Event<'_>) {
-        if matches!(event, Event::Waiting { .. }) {
-            self.0.thread.store(sys::thread_number(), Ordering::SeqCst);
-            self.0.waits.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    fn interrupted(&self) -> Interrupt {
-        self.0.interrupted.fetch_add(1, Ordering::SeqCst);
-        if self.0.gives_up {
-            Interrupt::GiveUp
-        } else {
-            Interrupt::Resume
-        }
-    }
-}
-
-/// Begin to wait in another thread, and interrupt it until the observer is asked.
-fn interrupted_wait(setup: &Setup, gives_up: bool) -> Blocked<sneck::Result<sneck::Guard>> {
-    sys::handle_signal();
-    let asked = Arc::new(Asked {
-        gives_up,
-        ..Asked::default()
-    });
-    let lock = setup.lock_with(|b| b.observer(Watching(asked.clone())));
-    let waiter = block::start(move || lock.acquire());
-    block::until("it waits", || asked.waits.load(Ordering::SeqCst) > 0);
-    let thread = asked.thread.load(Ordering::SeqCst);
-    // Once it sleeps one signal is enough: none is lost.
-    let own = std::process::id();
-    block::until("it sleeps", || sys::sleeps(own, thread));
-    sys::signal_thread(thread);
-    let mut tries = 0;
-    block::until("the observer is asked", || {
-        tries += 1;
-        // Polling sleeps now and then only; a signal between two sleeps interrupts nothing.
-        let done = asked.interrupted.load(Ordering::SeqCst) > 0;
-        if !done
-            && tries % 5 == 0
-            && std::path::Path::new(&format!("/proc/self/task/{thread}")).exists()
-        {
-            sys::signal_thread(thread);
-        }
-        done
-    });
-    waiter
-}
-
-fn a_handler_interrupts(setup: &Setup, mut release: impl FnMut(), mut acquire: impl FnMut()) {
-    acquire();
-    let error = interrupted_wait(setup, true)
-        .wait()
-        .expect_err("it gave up");
-    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
-    let path = setup.lock().place().to_string();
-    assert!(error.to_string().contains(&path), "{error}");
-    let waiter = interrupted_wait(setup, false);
-    waiter.still();
-    release();
-    drop(waiter.wait().expect("it waited on, and the lock came free"));
-    // Whoever gave up left nothing behind.
-    drop(setup.lock().try_acquire().expect("it is free"));
-}
-
-#[test]
-fn a_signal_handler_interrupts_every_wait_for_another_process_and_the_observer_decides() {
-    for way in WAYS {
-        let setup = setup(way);
-        let child = std::cell::RefCell::new(setup.child());
-        a_handler_interrupts(
-            &setup,
-            || child.borrow_mut().release(),
-            || {
-                child.borrow_mut().acquire();
-            },
-        );
-    }
-}
-
-#[test]
-fn a_signal_handler_interrupts_a_wait_in_the_process_s_own_line() {
-    for way in WAYS {
-        let setup = setup(way);
-        let guard = std::cell::RefCell::new(None);
-        a_handler_interrupts(
-            &setup,
-            || drop(guard.borrow_mut().take()),
-            || *guard.borrow_mut() = Some(setup.lock().try_acquire().expect("it is free")),
-        );
     }
 }

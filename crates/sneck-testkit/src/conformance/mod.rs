@@ -5,16 +5,19 @@
 //! | file | what must be kept |
 //! |---|---|
 //! | `exclusion.rs` | one holder, or many readers; timeouts; releases; forks |
+//! | `interrupts.rs` | signal handlers interrupt every wait |
 //! | `leaving.rs` | giving up and being killed leave nothing behind |
 //! | `process.rs` | what holds inside one process: re-entry, order, observers, looking |
 //! | `tasks.rs` | what holds for tasks as it does for threads |
 
 mod exclusion;
+mod interrupts;
 mod leaving;
 mod process;
 mod tasks;
 
 pub use exclusion::*;
+pub use interrupts::*;
 pub use leaving::*;
 pub use process::*;
 pub use tasks::*;
@@ -64,6 +67,9 @@ macro_rules! each_conformance_function {
             first_come_first_served_in_one_process
             readers_enter_together_and_not_past_a_waiting_writer
             looking_changes_nothing
+            a_signal_handler_interrupts_a_wait_for_another_process
+            a_signal_handler_interrupts_a_wait_for_another_thread
+            a_signal_handler_interrupts_a_wait_until_it_is_free
             a_task_waits_for_the_holder_and_gets_the_lock
             a_task_gives_up_when_its_time_is_over_and_names_the_holder
             tasks_and_threads_of_one_process_are_served_as_they_came
@@ -193,6 +199,7 @@ mod tests {
         let listed = |name: &str| list.lines().any(|l| l.trim() == name);
         let sources = [
             include_str!("exclusion.rs"),
+            include_str!("interrupts.rs"),
             include_str!("leaving.rs"),
             include_str!("process.rs"),
             include_str!("tasks.rs"),

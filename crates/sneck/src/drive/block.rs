@@ -9,8 +9,14 @@ use crate::wait::{self, Armed};
 /// Turn the machine until the lock is held or the acquisition ends.
 pub(crate) fn acquire(mut machine: Acquisition) -> Result<Guard> {
     let mut armed: Option<Armed> = None;
+    // What came before this wait is none of its business.
+    let _ = wait::heard();
     loop {
-        let nap = match machine.step()? {
+        let step = machine.step()?;
+        if !matches!(step, Step::Held(_)) && wait::heard() {
+            machine.woke(Nap::Interrupted)?;
+        }
+        let nap = match step {
             Step::Held(guard) => return Ok(guard),
             Step::Line(longest) => machine.ticket().map_or(Nap::Woken, |t| t.sleep(longest)),
             Step::Block(stop) => match machine.block(&stop)? {

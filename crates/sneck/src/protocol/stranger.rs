@@ -36,7 +36,7 @@ fn see_folder(spot: &Spot, look: &Look) -> io::Result<Seen> {
     for _ in 0..REMOVALS {
         match form::see(&mkdir::Mkdir, spot)? {
             Seen::Claim(found) if found.content.is_empty() && !found.look.is_ours => {
-                wait::pause(REMOVAL);
+                wait::moment(REMOVAL);
             }
             seen => return Ok(rename("mkdir", seen, look)),
         }

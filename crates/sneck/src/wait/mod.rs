@@ -44,6 +44,7 @@ pub(crate) use {
 
 use crate::protocol::Wake;
 use crate::sys::{Nap, futex};
+use std::cell::Cell;
 use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -145,6 +146,32 @@ pub(crate) enum Trust {
 /// Sleep for a while, or until a signal handler runs.
 pub(crate) fn pause(length: Duration) -> Nap {
     futex::wait(&AtomicU32::new(0), 0, length)
+}
+
+thread_local! {
+    /// Whether a signal handler ran during a [`moment`] of this thread, and nobody was told yet.
+    static HEARD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Give somebody else a moment in the middle of a try. Whoever turns the loop asks [`heard`] before it sleeps.
+// 1. A gives the parent of a dead holder a moment, again and again. 2. A handler runs in one of them, and ends it. 3. A sleeps, for as long as it takes, and
+// whoever sent the signal waits for an answer.
+pub(crate) fn moment(length: Duration) -> Nap {
+    let nap = pause(length);
+    if nap == Nap::Interrupted {
+        HEARD.set(true);
+    }
+    nap
+}
+
+/// Whether a handler ran in a [`moment`] since this was asked last.
+pub(crate) fn heard() -> bool {
+    HEARD.take()
+}
+
+/// Whether somebody is to be told so: then it is no time for another try.
+pub(crate) fn is_to_tell() -> bool {
+    HEARD.get()
 }
 
 /// What a set of wakes means, for telling whether another set still means the same.
