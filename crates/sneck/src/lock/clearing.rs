@@ -127,7 +127,7 @@ impl Lock {
             .into_iter()
             .partition(|part| part.capabilities().removal == Removable::Yes);
         // Force frees all or nothing: a claim that is removed while its holder keeps the rest frees nobody and robs somebody.
-        if claims.is_empty() {
+        if claims.is_empty() || policy == Stale::Force {
             for part in &kernel {
                 part.removable()?;
             }
