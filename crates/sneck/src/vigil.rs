@@ -30,8 +30,8 @@ pub(crate) struct Vigil<'a> {
     handle: &'a Handle,
     acquirer: Acquirer,
     deadline: Deadline,
-    /// The place, or what it consists of.
-    ways: Vec<Arc<dyn Protocol>>,
+    /// The place, or what it consists of; and in which mode it is wanted.
+    ways: Vec<(Arc<dyn Protocol>, Mode)>,
     told: Option<(Place, Vec<Holder>)>,
     polls: Polls,
 }
@@ -56,16 +56,19 @@ impl<'a> Vigil<'a> {
         deadline: Deadline,
     ) -> Result<Vigil<'a>> {
         let protocol = &handle.protocol;
-        let can = protocol.capabilities();
-        if handle.settings.mode == Mode::Shared && can.modes == Modes::Exclusive {
-            let scheme = protocol.place().scheme();
-            let what = format!("protocol {scheme} has no shared mode");
-            return Err(Error::new(ErrorKind::Unsupported, DOING, what)
-                .at(protocol.place())
-                .advise("wait for it exclusively"));
+        let parts = protocol.parts().into_iter().zip(&handle.parts);
+        let mut ways: Vec<_> = parts.map(|(way, part)| (way, part.mode)).collect();
+        if ways.is_empty() {
+            ways.push((protocol.clone(), handle.settings.mode));
         }
-        let mut ways = Vec::new();
-        simple(protocol, &mut ways);
+        for (way, mode) in &ways {
+            if *mode == Mode::Shared && way.capabilities().modes == Modes::Exclusive {
+                let what = format!("protocol {} has no shared mode", way.place().scheme());
+                return Err(Error::new(ErrorKind::Unsupported, DOING, what)
+                    .at(way.place())
+                    .advise("wait for it exclusively"));
+            }
+        }
         Ok(Vigil {
             handle,
             acquirer,
@@ -152,7 +155,7 @@ impl<'a> Vigil<'a> {
 
     /// One look at all. The first that is in the way; None: none is.
     fn look(&self) -> Result<Option<InTheWay>> {
-        for way in &self.ways {
+        for (way, mode) in &self.ways {
             let placed = |e: Error| e.at(way.place());
             let seen = way.inspect().map_err(placed)?;
             match &seen {
@@ -160,7 +163,7 @@ impl<'a> Vigil<'a> {
                     return Err(Error::foreign("look", what, way.place()));
                 }
                 Sighting::Unknown { why } => return Err(placed(unseen(why))),
-                _ if self.is_free(&**way, &seen) => {}
+                _ if self.is_free(&**way, *mode, &seen) => {}
                 _ => {
                     let way = way.clone();
                     return Ok(Some(InTheWay { way, seen }));
@@ -171,15 +174,13 @@ impl<'a> Vigil<'a> {
     }
 
     /// Whether one who tried now would get it, by the settings of this lock.
-    fn is_free(&self, way: &dyn Protocol, seen: &Sighting) -> bool {
+    fn is_free(&self, way: &dyn Protocol, mode: Mode, seen: &Sighting) -> bool {
         let settings = &self.handle.settings;
         let reader = |holder: &Holder| holder.mode == Some(Mode::Shared);
         match seen {
             Sighting::Free => true,
             Sighting::Held { holders, .. }
-                if settings.mode == Mode::Shared
-                    && !holders.is_empty()
-                    && holders.iter().all(reader) =>
+                if mode == Mode::Shared && !holders.is_empty() && holders.iter().all(reader) =>
             {
                 true
             }
@@ -297,17 +298,6 @@ impl InTheWay {
 
 fn same(some: &[Holder], others: &[Holder]) -> bool {
     some.len() == others.len() && some.iter().zip(others).all(|(one, other)| one.is(other))
-}
-
-/// What a place consists of, down to what has no parts.
-fn simple(protocol: &Arc<dyn Protocol>, into: &mut Vec<Arc<dyn Protocol>>) {
-    let parts = protocol.parts();
-    if parts.is_empty() {
-        into.push(protocol.clone());
-    }
-    for part in &parts {
-        simple(part, into);
-    }
 }
 
 /// Whoever cannot see whether it is held must not be told that it is free.

@@ -1,5 +1,10 @@
 //! Interrupted waits that only some protocols have. That a handler ends every other sleep is for each protocol to keep (`conformance`), for each way of waiting.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the library's own rules: tests lock as they like"
+)]
+
 use sneck::protocol::{Capabilities, Contender, Protocol, Wake};
 use sneck::{
     Claim, ErrorKind, Interrupt, Lock, Place, Registry, Result, Sighting, Stale, Timeout, Waiting,

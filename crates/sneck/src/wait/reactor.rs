@@ -247,6 +247,7 @@ impl Doze {
     }
 
     /// A thread may sleep here too.
+    #[cfg_attr(sneck_unsupported, allow(dead_code))]
     pub(crate) fn sleep(&mut self, longest: Duration) -> Nap {
         let hint = self.at.into_iter().chain(self.missed).min();
         let nap = match hint.map(Moment::until) {

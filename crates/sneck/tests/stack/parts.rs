@@ -1,7 +1,7 @@
 //! What can be made one lock, in which modes; what stands at its parts, and how that is removed.
 
 use super::*;
-use sneck::{Cleared, Party, Sighting, Stale, Standing, Verdict};
+use sneck::{Cleared, Party, Sighting, Stale, Standing, Timeout, Verdict};
 use sneck_testkit::claims;
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -100,6 +100,13 @@ fn each_part_is_taken_in_its_own_mode() {
     drop(taken(&reader(0)));
     must_be_busy(&two.a());
     must_be_busy(&reader(1));
+    // Whoever only waits for them to be free goes by the same modes.
+    let other_readers = Lock::all([&reader(0), &reader(1)]).expect("two locks");
+    let refused = other_readers.until_free(Timeout::Once);
+    assert!(refused.is_err_and(|e| e.place() == Some(two.b().place())));
+    let third = Lock::new(two.path("c")).expect("a lock");
+    let only_reads_the_first = Lock::all([&reader(0), &third]).expect("two locks");
+    assert!(only_reads_the_first.until_free(Timeout::Once).is_ok());
     // Another process sees the same.
     let mut child = two.setup.child();
     child.tell(&format!("hold it {}", two.names[0]));
