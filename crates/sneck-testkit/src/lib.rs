@@ -28,6 +28,7 @@
 //! | [`planted`] | what may stand where a lock should be, and what must come of it |
 //! | [`sys`] | fork, trace, signals, limits, users: the only `unsafe` |
 //! | [`task`] | the least of an async runtime |
+//! | [`through`] | a lock whose tries are counted, or take long |
 //! | [`postgres`] | a real server of a test's own |
 //!
 //! No test asserts an absolute time: only order, blocking, counts and lower bounds. [`PATIENCE`] is how long a test waits for
@@ -54,11 +55,13 @@ pub mod race;
 pub mod storm;
 pub mod sys;
 pub mod task;
+pub mod through;
 
 pub use block::{Blocked, must_block};
 pub use child::{Child, Session, serve, serve_with};
 pub use folder::Folder;
 pub use journal::Journal;
+pub use through::{Counts, Through};
 
 use sneck::{Lock, LockBuilder, Registry, Waiting};
 use std::time::Duration;

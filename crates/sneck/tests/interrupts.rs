@@ -5,58 +5,23 @@
     reason = "the library's own rules: tests lock as they like"
 )]
 
-use sneck::protocol::{Capabilities, Contender, Protocol, Wake};
-use sneck::{
-    Claim, ErrorKind, Interrupt, Lock, Place, Registry, Result, Sighting, Stale, Timeout, Waiting,
-};
+use sneck::protocol::Protocol;
+use sneck::{ErrorKind, Interrupt, Lock, Place, Registry, Stale, Timeout, Waiting};
 use sneck_testkit::claims;
 use sneck_testkit::interrupt::Watching;
-use sneck_testkit::{Setup, must_block, sys};
+use sneck_testkit::{Setup, Through, must_block, sys};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The locks of `memory`, come by through a line of their own: `beside:name`.
-#[derive(Debug)]
-struct Beside {
-    place: Place,
-    inner: Arc<dyn Protocol>,
-}
-
-impl Protocol for Beside {
-    fn place(&self) -> &Place {
-        &self.place
-    }
-
-    fn identity(&self) -> String {
-        format!("beside {}", self.inner.identity())
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn contend(&self, claim: &Arc<Claim>) -> Result<Box<dyn Contender>> {
-        self.inner.contend(claim)
-    }
-
-    fn inspect(&self) -> Result<Sighting> {
-        self.inner.inspect()
-    }
-
-    fn wakes(&self, seen: &Sighting) -> Vec<Wake> {
-        self.inner.wakes(seen)
-    }
-}
-
 fn registry() -> Registry {
     let mut registry = Registry::local();
     registry.register("beside", |place| {
         let inner = Place::file("memory", place.rest());
-        Ok(Arc::new(Beside {
-            place: place.clone(),
-            inner: Registry::local().protocol(&inner)?,
-        }))
+        let inner = Registry::local().protocol(&inner)?;
+        let through = Through::new(inner, &Arc::default()).in_a_line_of_its_own();
+        Ok(Arc::new(through.called(place)))
     });
     registry
 }

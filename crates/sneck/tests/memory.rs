@@ -1,13 +1,13 @@
 //! What `memory` does that files do not: names, locks without a name, forked children with locks of their own, and waiters who come through
 //! another line than the holder.
 
-use sneck::protocol::{Attempt, Capabilities, Contender, Protocol};
+use sneck::protocol::Protocol;
 use sneck::{
-    Claim, ErrorKind, Event, Guard, Lock, LockBuilder, Mode, Moment, Place, Reentry, Registry,
-    Result, Sighting, Source, Standing, Waiting,
+    ErrorKind, Event, Guard, Lock, LockBuilder, Mode, Moment, Reentry, Registry, Sighting, Source,
+    Standing, Waiting,
 };
 use sneck_testkit::child::course;
-use sneck_testkit::{Folder, Journal, PATIENCE, must_block, sys};
+use sneck_testkit::{Counts, Folder, Journal, PATIENCE, Through, must_block, sys};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -100,67 +100,19 @@ fn a_forked_child_has_locks_of_its_own() {
     drop(lock.try_acquire().expect("it is free"));
 }
 
-/// The same lock through a line of its own, as a stack of several locks comes to it. Counts the tries.
-#[derive(Debug)]
-struct Through {
-    inner: Arc<dyn Protocol>,
-    tries: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-struct Counting {
-    inner: Box<dyn Contender>,
-    tries: Arc<AtomicUsize>,
-}
-
-impl Protocol for Through {
-    fn place(&self) -> &Place {
-        self.inner.place()
-    }
-
-    fn identity(&self) -> String {
-        format!("through {}", self.inner.identity())
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn contend(&self, claim: &Arc<Claim>) -> Result<Box<dyn Contender>> {
-        Ok(Box::new(Counting {
-            inner: self.inner.contend(claim)?,
-            tries: self.tries.clone(),
-        }))
-    }
-
-    fn inspect(&self) -> Result<Sighting> {
-        self.inner.inspect()
-    }
-}
-
-impl Contender for Counting {
-    fn attempt(&mut self) -> Result<Attempt> {
-        self.tries.fetch_add(1, Ordering::Relaxed);
-        self.inner.attempt()
-    }
-}
-
 /// Another way to the lock of this name.
-fn through(
-    name: &str,
-    change: impl FnOnce(LockBuilder) -> LockBuilder,
-) -> (Lock, Arc<AtomicUsize>) {
-    let tries = Arc::new(AtomicUsize::new(0));
-    let (mut registry, counted) = (Registry::empty(), tries.clone());
+fn through(name: &str, change: impl FnOnce(LockBuilder) -> LockBuilder) -> (Lock, Arc<Counts>) {
+    let counts = Arc::new(Counts::default());
+    let (mut registry, counted) = (Registry::empty(), counts.clone());
     registry.register("memory", move |place| {
-        Ok(Arc::new(Through {
-            inner: Registry::local().protocol(place)?,
-            tries: counted.clone(),
-        }))
+        let inner = Registry::local().protocol(place)?;
+        Ok(Arc::new(
+            Through::new(inner, &counted).in_a_line_of_its_own(),
+        ))
     });
     let place = registry.place(format!("memory:{name}")).expect("a place");
     let lock = change(Lock::builder().registry(&registry)).at(&place);
-    (lock.expect("a lock"), tries)
+    (lock.expect("a lock"), counts)
 }
 
 #[test]
@@ -235,7 +187,7 @@ fn whoever_waits_in_another_line_is_woken_and_does_not_poll() {
         assert!(end.elapsed() < held_for, "not woken, it came by itself");
         assert_eq!(polled.load(Ordering::Relaxed), 0);
         // One that polls had tried 10 times by then.
-        let tries = tries.load(Ordering::Relaxed);
+        let tries = tries.tries();
         assert!(tries <= 6, "{tries} tries");
     }
 }

@@ -8,17 +8,16 @@
 )]
 
 use rustix::fs::{FlockOperation, flock};
-use sneck::protocol::{Capabilities, Contender, Protocol, Wake};
+use sneck::protocol::{Protocol, Stack};
 use sneck::{
-    Claim, ErrorKind, Event, Lock, LockBuilder, Mode, Moment, Place, Reentry, Registry, Result,
-    Sighting, Stale, Timeout, Waiting,
+    ErrorKind, Event, Lock, LockBuilder, Mode, Moment, Place, Reentry, Registry, Result, Stale,
+    Timeout, Waiting,
 };
 use sneck_testkit::child::{Session, Start, say};
 use sneck_testkit::planted::{claim_of, state};
-use sneck_testkit::{Blocked, PATIENCE, Setup, block, claims, must_block, sys};
+use sneck_testkit::{Blocked, Counts, PATIENCE, Setup, Through, block, claims, must_block, sys};
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -424,78 +423,13 @@ fn without_inotify_it_looks_again_and_again_and_still_sees_the_end() {
     assert_eq!(told.count(), 1, "{:?}", child.said());
 }
 
-/// Two locks that are one place. Counts the looks.
-#[derive(Debug)]
-struct Both {
-    place: Place,
-    parts: Vec<Arc<dyn Protocol>>,
-}
-
-#[derive(Debug)]
-struct Counted {
-    inner: Arc<dyn Protocol>,
-    looks: Arc<AtomicUsize>,
-}
-
-impl Protocol for Both {
-    fn place(&self) -> &Place {
-        &self.place
-    }
-
-    fn identity(&self) -> String {
-        format!("both {}", self.place)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.parts[0].capabilities()
-    }
-
-    fn parts(&self) -> Vec<Arc<dyn Protocol>> {
-        self.parts.clone()
-    }
-
-    fn contend(&self, _: &Arc<Claim>) -> Result<Box<dyn Contender>> {
-        panic!("it is never tried");
-    }
-
-    fn inspect(&self) -> Result<Sighting> {
-        panic!("its parts are looked at");
-    }
-}
-
-impl Protocol for Counted {
-    fn place(&self) -> &Place {
-        self.inner.place()
-    }
-
-    fn identity(&self) -> String {
-        self.inner.identity()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn contend(&self, _: &Arc<Claim>) -> Result<Box<dyn Contender>> {
-        panic!("it is never tried");
-    }
-
-    fn inspect(&self) -> Result<Sighting> {
-        self.looks.fetch_add(1, Ordering::SeqCst);
-        self.inner.inspect()
-    }
-
-    fn wakes(&self, seen: &Sighting) -> Vec<Wake> {
-        self.inner.wakes(seen)
-    }
-}
-
+/// Two locks that are one place, whose looks are counted.
 fn both(
     setup: &Setup,
     schemes: [&'static str; 2],
     change: impl FnOnce(LockBuilder) -> LockBuilder,
-) -> (Lock, [Lock; 2], Arc<AtomicUsize>) {
-    let looks = Arc::new(AtomicUsize::new(0));
+) -> (Lock, [Lock; 2], Arc<Counts>) {
+    let looks = Arc::new(Counts::default());
     let place = |scheme| Place::file(scheme, setup.folder.join(format!("part-{scheme}")));
     let at = |scheme| Lock::builder().at(&place(scheme)).expect("a lock");
     let (mut registry, counted) = (Registry::empty(), looks.clone());
@@ -503,12 +437,10 @@ fn both(
     registry.register("both", move |place| {
         let part = |part: &Place| {
             let inner = Registry::local().protocol(part)?;
-            let looks = counted.clone();
-            Ok(Arc::new(Counted { inner, looks }) as Arc<dyn Protocol>)
+            Ok(Arc::new(Through::new(inner, &counted)) as Arc<dyn Protocol>)
         };
-        let parts = places.iter().map(part).collect::<Result<_>>()?;
-        let place = place.clone();
-        Ok(Arc::new(Both { place, parts }))
+        let parts: Vec<_> = places.iter().map(part).collect::<Result<_>>()?;
+        Ok(Arc::new(Stack::new(place.clone(), parts)?))
     });
     let lock = change(Lock::builder().registry(&registry)).at(&Place::file("both", "x"));
     (lock.expect("a lock"), schemes.map(at), looks)
@@ -553,9 +485,9 @@ fn the_looks_become_rarer_while_nothing_happens() {
             child.acquire();
             let waiter = must_wait(lock);
             let looked_in = |time| {
-                let before = looks.load(Ordering::SeqCst);
+                let before = looks.looks();
                 thread::sleep(Duration::from_millis(time));
-                looks.load(Ordering::SeqCst) - before
+                looks.looks() - before
             };
             looked_in(300);
             let looks = looked_in(1200);
@@ -585,7 +517,7 @@ fn readers_that_come_and_go_without_a_gap_are_slept_on_and_not_looked_at_without
         thread::sleep(Duration::from_millis(1));
     }
     waiter.still();
-    let looks = looks.load(Ordering::SeqCst);
+    let looks = looks.looks();
     assert!(looks < turns * 3, "{looks} looks in {turns} turns");
     drop(held.take());
     waiter.wait().expect("it came free");

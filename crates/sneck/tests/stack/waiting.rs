@@ -1,10 +1,9 @@
 //! Nothing is held during a wait, nobody spins, and the killed leave nothing behind.
 
 use super::*;
-use sneck::protocol::{Attempt, Blocked, Capabilities, Contender, Ground, Protocol, Stack, Stop};
-use sneck::{Claim, Event, Moment, Place, Reentry, Result, Sighting, Standing};
-use sneck_testkit::{block, must_block};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use sneck::protocol::{Protocol, Stack};
+use sneck::{Event, Moment, Reentry, Result, Standing};
+use sneck_testkit::{Counts, Through, block, must_block};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -129,77 +128,15 @@ fn a_killed_waiter_had_nothing() {
 }
 
 /// A lock whose tries are counted, and take so long.
-#[derive(Debug)]
-struct Counted {
-    inner: Arc<dyn Protocol>,
-    tries: Arc<AtomicUsize>,
-    takes: Duration,
-}
-
-#[derive(Debug)]
-struct Counting {
-    inner: Box<dyn Contender>,
-    tries: Arc<AtomicUsize>,
-    takes: Duration,
-}
-
-fn counted(written: &str, tries: &Arc<AtomicUsize>, takes: Duration) -> Result<Arc<dyn Protocol>> {
+fn counted(written: &str, counts: &Arc<Counts>, takes: Duration) -> Result<Arc<dyn Protocol>> {
     let local = Registry::local();
-    Ok(Arc::new(Counted {
-        inner: local.protocol(&local.place(written)?)?,
-        tries: tries.clone(),
-        takes,
-    }))
-}
-
-impl Protocol for Counted {
-    fn place(&self) -> &Place {
-        self.inner.place()
-    }
-
-    fn identity(&self) -> String {
-        self.inner.identity()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn ground(&self) -> Ground {
-        self.inner.ground()
-    }
-
-    fn contend(&self, claim: &Arc<Claim>) -> Result<Box<dyn Contender>> {
-        Ok(Box::new(Counting {
-            inner: self.inner.contend(claim)?,
-            tries: self.tries.clone(),
-            takes: self.takes,
-        }))
-    }
-
-    fn inspect(&self) -> Result<Sighting> {
-        self.inner.inspect()
-    }
-}
-
-impl Contender for Counting {
-    fn attempt(&mut self) -> Result<Attempt> {
-        self.tries.fetch_add(1, Ordering::Relaxed);
-        // There and back: what is decided is known later, and given back later.
-        std::thread::sleep(self.takes / 2);
-        let attempt = self.inner.attempt();
-        std::thread::sleep(self.takes / 2);
-        attempt
-    }
-
-    fn block(&mut self, stop: &Stop) -> Result<Blocked> {
-        self.inner.block(stop)
-    }
+    let inner = local.protocol(&local.place(written)?)?;
+    Ok(Arc::new(Through::new(inner, counts).taking(takes)))
 }
 
 /// Wait for this place while its `b` is held: how often it was tried, each part counted.
 fn tries_of_a_wait(two: &Two, parts: &[&str], wait: Duration) -> usize {
-    let tries = Arc::new(AtomicUsize::new(0));
+    let tries = Arc::new(Counts::default());
     let (mut registry, tally) = (Registry::local(), tries.clone());
     let written: Vec<String> = parts.iter().map(|&part| part.to_owned()).collect();
     registry.register("counted", move |place| {
@@ -224,7 +161,7 @@ fn tries_of_a_wait(two: &Two, parts: &[&str], wait: Duration) -> usize {
     let error = lock.acquire_within(wait).expect_err("it is held");
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     assert!(begun.elapsed() >= wait, "gave up too early");
-    tries.load(Ordering::Relaxed)
+    tries.tries()
 }
 
 #[test]
@@ -252,7 +189,7 @@ fn whoever_waits_for_both_tries_no_more_often_than_whoever_waits_for_one() {
 fn two_in_step_part_however_long_a_try_takes() {
     const ROUNDS: usize = 15;
     let two = Two::of("flock", Waiting::Best);
-    let tries = Arc::new(AtomicUsize::new(0));
+    let tries = Arc::new(Counts::default());
     let journal = two.path("journal");
     std::thread::scope(|scope| {
         for order in [[0, 1], [1, 0]] {
@@ -273,7 +210,7 @@ fn two_in_step_part_however_long_a_try_takes() {
         }
     });
     assert_eq!(Journal::open(&journal).check(), 2 * ROUNDS);
-    let tries = tries.load(Ordering::Relaxed);
+    let tries = tries.tries();
     println!("{tries} tries for {} turns", 2 * ROUNDS);
     // Three parts a turn, and some in vain. Without a pause, or with one that is short beside a try, there are ten or forty.
     assert!(tries <= 2 * ROUNDS * 8, "{tries} tries");
