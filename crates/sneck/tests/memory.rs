@@ -1,7 +1,6 @@
 //! What `memory` does that files do not: names, locks without a name, forked children with locks of their own, and waiters who come through
 //! another line than the holder.
 
-use sneck::protocol::Protocol;
 use sneck::{
     ErrorKind, Event, Guard, Lock, LockBuilder, Mode, Moment, Reentry, Registry, Sighting, Source,
     Standing, Waiting,
