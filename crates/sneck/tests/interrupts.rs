@@ -5,7 +5,6 @@
     reason = "the library's own rules: tests lock as they like"
 )]
 
-use sneck::protocol::Protocol;
 use sneck::{ErrorKind, Interrupt, Lock, Place, Registry, Stale, Timeout, Waiting};
 use sneck_testkit::claims;
 use sneck_testkit::interrupt::Watching;
