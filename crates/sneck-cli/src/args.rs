@@ -1,6 +1,7 @@
 //! What can be typed. Not for: what it means (that is `plan.rs`).
 
-use crate::{duration, exit};
+use crate::duration::{self, NotADuration};
+use crate::exit;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -66,11 +67,15 @@ fn run_help() -> String {
          sneck run backup.lock -- tar cf /backup/home.tar /home\n  \
          sneck run -w 30 deploy.lock -- ./deploy   # give up after 30 seconds\n  \
          sneck run -n cron.lock -- ./job           # or not at all, if it is held\n  \
-         sneck run from.lock to.lock -- ./move     # all of them or none\n\n\
+         sneck run from.lock to.lock -- ./move     # all of them or none\n  \
+         sneck run --max-hold 1h sync.lock -- ./sync   # ended after an hour\n\n\
          The lock is held until COMMAND has ended, even if sneck itself is killed, and under flock until the last process \
          that inherited it has ended.\n\n\
          What stands before `--` are LOCKs, and are taken as one: while one is held by somebody else, none is held, so that no order in which they are named makes two wait \
-         for each other. Without `--` the first word is the LOCK.\n\n{PLACES}\n\n{}",
+         for each other. Without `--` the first word is the LOCK.\n\n\
+         With --max-hold COMMAND leads a process group of its own, and all of that group is ended, what it started in the background too. Not reached are \
+         processes that left the group (setsid, the jobs of an interactive shell), nor background processes of a COMMAND that ended in time. \
+         The time counts from the moment the lock is held. Only sneck ends the group: not while it is stopped itself (Ctrl-Z), nor after it was killed.\n\n{PLACES}\n\n{}",
         exit::TABLE
     )
 }
@@ -211,6 +216,12 @@ pub(crate) struct RunArgs {
     /// before the first has ended. (flock, fcntl, postgres; file protocols name COMMAND's pid either way)
     #[arg(short = 'o', long)]
     pub(crate) close: bool,
+    /// End COMMAND when it has held the lock for this long: TERM to its process group, then KILL. sneck ends with 124
+    #[arg(long, value_name = "DURATION", value_parser = limit, allow_hyphen_values = true)]
+    pub(crate) max_hold: Option<Duration>,
+    /// How long after TERM the KILL follows
+    #[arg(long, value_name = "DURATION", value_parser = span, default_value = "10s", requires = "max_hold", allow_hyphen_values = true)]
+    pub(crate) kill_after: Duration,
     /// The protocol by which each LOCK is locked; LOCK is then taken as it stands
     #[arg(long, value_name = "P")]
     pub(crate) protocol: Option<String>,
@@ -384,6 +395,26 @@ fn pid() -> clap::builder::RangedI64ValueParser<u32> {
 
 fn wait(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|e| e.to_string())
+}
+
+/// A time that is no wait.
+fn span(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|error| match error {
+        NotADuration::Negative => "a time cannot be negative".to_owned(),
+        NotADuration::TooLong => "that is more than a hundred years".to_owned(),
+        NotADuration::Endless => "this time must have an end".to_owned(),
+        NotADuration::Malformed => error.to_string(),
+    })
+}
+
+fn limit(text: &str) -> Result<Duration, String> {
+    match span(text)? {
+        Duration::ZERO => Err(
+            "in no time nothing can be done; leave the option out to hold it as long as it takes"
+                .into(),
+        ),
+        most => Ok(most),
+    }
 }
 
 fn stale(text: &str) -> Result<StaleArg, String> {

@@ -40,6 +40,8 @@ pub(crate) enum Exit {
     Lost,
     /// 77: no permission.
     NoPermission,
+    /// 124: the command held the lock for longer than `--max-hold` and was ended, as timeout(1) says it.
+    HeldTooLong,
     /// 126: the command is there but cannot be executed.
     CannotExecute,
     /// 127: there is no such command.
@@ -63,6 +65,7 @@ Exit status:
    76  the lock was lost while the command ran, though the command ended with 0;
        release: PID does not hold it
    77  no permission
+  124  the command held the lock for longer than --max-hold, and was ended for it
   126  the command is there but cannot be executed
   127  there is no such command
 128+n  signal n ended the command
@@ -95,6 +98,7 @@ impl Exit {
             Exit::Command(_)
             | Exit::Signal(_)
             | Exit::Lost
+            | Exit::HeldTooLong
             | Exit::CannotExecute
             | Exit::NotFound => 10,
         }
@@ -117,6 +121,7 @@ impl Exit {
             Exit::Held(code) => code,
             Exit::Lost => 76,
             Exit::NoPermission => 77,
+            Exit::HeldTooLong => 124,
             Exit::CannotExecute => 126,
             Exit::NotFound => 127,
         }
@@ -179,6 +184,7 @@ mod tests {
             Exit::HELD,
             Exit::Lost,
             Exit::NoPermission,
+            Exit::HeldTooLong,
             Exit::CannotExecute,
             Exit::NotFound,
         ];

@@ -13,6 +13,7 @@ mod breaking;
 mod duration;
 mod exit;
 mod families;
+mod hold;
 mod pages;
 mod plan;
 mod protocols;

@@ -12,6 +12,7 @@ use sneck::protocol::Reach;
 use sneck::{Error, ErrorKind, Lock, Mode, Place, Registry, Stale, Timeout};
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
 /// A lock to take.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub(crate) struct Taking {
 pub(crate) struct Run {
     pub(crate) taking: Taking,
     pub(crate) inherit: Inherit,
+    pub(crate) hold: Hold,
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
 }
@@ -42,6 +44,21 @@ pub(crate) struct Run {
 pub(crate) enum Inherit {
     Yes,
     No,
+}
+
+/// How long the command may hold the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    AsLongAsItRuns,
+    AtMost(Limit),
+}
+
+/// What ends a command that holds the lock for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) most: Duration,
+    /// From TERM to KILL.
+    pub(crate) kill_after: Duration,
 }
 
 /// A claim to make in a process's name, and to leave.
@@ -132,6 +149,13 @@ impl Run {
                 Inherit::No
             } else {
                 Inherit::Yes
+            },
+            hold: match args.max_hold {
+                None => Hold::AsLongAsItRuns,
+                Some(most) => Hold::AtMost(Limit {
+                    most,
+                    kill_after: args.kill_after,
+                }),
             },
             program,
             arguments: words.collect(),

@@ -3,10 +3,11 @@
 //! 1. Fork the command and hold it at a socket: if sneck ends, however, before letting it go, it leaves without having run.
 //! 2. Acquire, in the command's name: file claims bear its pid, so they are stale when *it* ends.
 //! 3. Let it go, with the descriptors that hold the lock: from here on sneck may be killed without freeing it.
-//! 4. Wait, passing signals on. 5. Release claims that name the command, before it is reaped. Close our copy of what it inherited, without unlocking: background processes of the command still hold theirs.
+//! 4. Wait, passing signals on; with `--max-hold`, end it when its time is over (`hold.rs`). 5. Release claims that name the command, before it is reaped. Close our copy of what it inherited, without unlocking: background processes of the command still hold theirs.
 
 use crate::exit::Exit;
-use crate::plan::{Inherit, Run};
+use crate::hold::Leash;
+use crate::plan::{Hold, Inherit, Run};
 use crate::signals::Relay;
 use crate::sys::{HeldCommand, LetGo};
 use crate::taking;
@@ -29,6 +30,13 @@ pub(crate) fn run(plan: &Run, registry: &Registry) -> Exit {
         Ok(relay) => relay,
         Err(error) => return failed("cannot take charge of signals", &error),
     };
+    let mut leash = match plan.hold {
+        Hold::AsLongAsItRuns => None,
+        Hold::AtMost(limit) => match Leash::put_on(&command, limit, &plan.taking.place) {
+            Ok(leash) => Some(leash),
+            Err(error) => return failed("cannot prepare to end the command", &error),
+        },
+    };
     let started = guard.carry(|holding| {
         command.let_go(match plan.inherit {
             Inherit::Yes => holding,
@@ -37,9 +45,11 @@ pub(crate) fn run(plan: &Run, registry: &Registry) -> Exit {
     });
     let ran = match started {
         Err(error) => Err(failed("cannot start the command", &error)),
-        Ok(LetGo::Started | LetGo::Died) => relay
-            .relay_until_end(&command)
-            .map_err(|error| failed("cannot wait for the command", &error)),
+        Ok(LetGo::Started | LetGo::Died) => match &mut leash {
+            None => relay.relay_until_end(&command),
+            Some(leash) => leash.hold_until_end(&mut relay, &command),
+        }
+        .map_err(|error| failed("cannot wait for the command", &error)),
         Ok(LetGo::NotFound(code)) => Err(not_started(plan, code, Exit::NotFound)),
         Ok(LetGo::CannotExecute(code)) => Err(not_started(plan, code, Exit::CannotExecute)),
     };
@@ -49,7 +59,10 @@ pub(crate) fn run(plan: &Run, registry: &Registry) -> Exit {
     };
     // Reaped only now: a claim in the name of a process that is no more is anybody's to break, and then it would look as if it had been lost.
     let end = match ran.map(|()| command.wait()) {
-        Ok(Ok(ended)) => Exit::from(ended),
+        Ok(Ok(ended)) => match &leash {
+            None => Exit::from(ended),
+            Some(leash) => leash.end(ended),
+        },
         Ok(Err(error)) => failed("cannot wait for the command", &error),
         Err(exit) => exit,
     };

@@ -21,21 +21,24 @@
 //! sneck survives all of them and ends with the command's status. The rest keep their usual effect: KILL and STOP cannot
 //! be handled, TTIN and TTOU go to the whole group, and faults are sneck's own.
 //!
+//! A command that has a group of its own (`--max-hold`) has seen nothing of what sneck was sent, by whomever: `hold.rs` says what it is told.
+//!
 //! The kernel does not say whether a process sent a signal to sneck or to the whole group (`kill -TERM -- -GROUP`). It is
 //! passed on then too, and the command gets it twice: once too often is better than not at all.
 
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
 
 use signal_hook::consts::signal::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGPIPE, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP,
     SIGUSR1, SIGUSR2, SIGVTALRM, SIGWINCH,
 };
-use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::exfiltrator::origin::Origin;
 use signal_hook::low_level::siginfo::Cause;
 
-use crate::sys::{self, HeldCommand};
+use crate::sys::{self, Alarm, HeldCommand};
 
 /// What is passed on, beside the real-time signals.
 const PASSED_ON: [i32; 14] = [
@@ -46,7 +49,7 @@ const PASSED_ON: [i32; 14] = [
 /// From its start on, signals are collected instead of having their usual effect.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    signals: SignalsInfo<WithOrigin>,
+    signals: SignalDelivery<UnixStream, WithOrigin>,
     own_pid: i32,
     leads_session: bool,
 }
@@ -61,7 +64,8 @@ impl Relay {
         // A signal that came between the handler and what it is to do would be lost: meanwhile they wait in the kernel.
         sys::block(&wanted)?;
         sys::block(&real_time)?;
-        let signals = SignalsInfo::new(&wanted)?;
+        let (ours, theirs) = UnixStream::pair()?;
+        let signals = SignalDelivery::with_pipe(ours, theirs, WithOrigin::default(), &wanted)?;
         // Whoever started sneck may have blocked some, too. Without SIGCHLD nothing would wake us; a command that
         // inherits the same mask decides itself when it wants to see the others. The real-time signals, thirty of them,
         // go on waiting in the kernel and are collected when the command runs already.
@@ -74,60 +78,125 @@ impl Relay {
         })
     }
 
-    /// Passes signals on until the command has ended, and says how it did.
+    /// Passes signals on until the command has ended.
     pub(crate) fn relay_until_end(&mut self, command: &HeldCommand) -> io::Result<()> {
-        let real_time: Vec<i32> = sys::real_time_signals().collect();
-        for &signal in &real_time {
-            self.signals.add_signal(signal)?;
-        }
-        sys::unblock(&real_time)?;
+        self.collect_real_time_signals()?;
         loop {
             // Looked at first, and after each batch: SIGCHLDs merge, and one may have come before we collected them.
             if command.has_ended()? {
                 return Ok(());
             }
-            let batch: Vec<Origin> = self.signals.wait().collect();
+            let batch = self.wait()?;
             self.handle(&batch, command)?;
         }
     }
 
-    fn handle(&self, batch: &[Origin], command: &HeldCommand) -> io::Result<()> {
-        // A batch is in the order of the numbers, not of arrival. CONT goes last: a job that was stopped and continued
-        // has to run.
-        let (continues, others): (Vec<_>, Vec<_>) = batch
-            .iter()
-            .partition(|received| received.signal == SIGCONT);
-        for received in others.into_iter().chain(continues.iter().copied()) {
+    /// From now on these are collected, too: the command runs.
+    pub(crate) fn collect_real_time_signals(&self) -> io::Result<()> {
+        let real_time: Vec<i32> = sys::real_time_signals().collect();
+        let handle = self.signals.handle();
+        for &signal in &real_time {
+            handle.add_signal(signal)?;
+        }
+        sys::unblock(&real_time)
+    }
+
+    /// Sleeps until there are signals.
+    fn wait(&mut self) -> io::Result<Batch> {
+        let mut read = |stream: &mut UnixStream| loop {
+            match stream.read(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read.map(|count| count > 0),
+            }
+        };
+        let came = self.signals.poll_pending(&mut read)?;
+        Ok(Batch::of(came.into_iter().flatten()))
+    }
+
+    /// Sleeps until there are signals or the alarm rings.
+    pub(crate) fn wait_with(&mut self, alarm: &Alarm) -> io::Result<Batch> {
+        let came = self
+            .signals
+            .poll_pending(&mut |stream| alarm.wait(&*stream))?;
+        Ok(Batch::of(came.into_iter().flatten()))
+    }
+
+    /// What has come, without sleeping.
+    pub(crate) fn pending(&mut self) -> Batch {
+        Batch::of(self.signals.pending())
+    }
+
+    fn handle(&self, batch: &Batch, command: &HeldCommand) -> io::Result<()> {
+        for received in batch.in_order() {
             if self.is_for_the_command(received, command.pid()) {
                 pass_on(received.signal, command);
             }
         }
-        let stops = batch.iter().any(|received| received.signal == SIGTSTP);
-        if stops && continues.is_empty() {
+        if batch.stops() {
             sys::stop_as_asked()?;
         }
         Ok(())
     }
 
     fn is_for_the_command(&self, received: &Origin, command: i32) -> bool {
-        let sender = match received.cause {
-            Cause::Sent(_) => Sender::Process(received.process.map_or(0, |process| process.pid)),
-            _ => Sender::Kernel,
-        };
         is_for_the_command(
             received.signal,
-            sender,
+            Sender::of(received),
             &[self.own_pid, command],
             self.leads_session,
         )
     }
 }
 
+/// Signals that were collected together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// In the order of their numbers, not of their arrival.
+    signals: Vec<Origin>,
+}
+
+impl Batch {
+    fn of(signals: impl Iterator<Item = Origin>) -> Batch {
+        Batch {
+            signals: signals.collect(),
+        }
+    }
+
+    /// CONT goes last: a job that was stopped and continued has to run.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = &Origin> {
+        let is_last = |received: &&Origin| received.signal == SIGCONT;
+        let first = self.signals.iter().filter(move |one| !is_last(one));
+        first.chain(self.signals.iter().filter(is_last))
+    }
+
+    pub(crate) fn continues(&self) -> bool {
+        self.has(SIGCONT)
+    }
+
+    /// Whether sneck is to stop, and was not continued meanwhile.
+    pub(crate) fn stops(&self) -> bool {
+        self.has(SIGTSTP) && !self.continues()
+    }
+
+    fn has(&self, signal: i32) -> bool {
+        self.signals.iter().any(|one| one.signal == signal)
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
-enum Sender {
+pub(crate) enum Sender {
     Kernel,
     /// 0: a process outside our pid namespace.
     Process(i32),
+}
+
+impl Sender {
+    pub(crate) fn of(received: &Origin) -> Sender {
+        match received.cause {
+            Cause::Sent(_) => Sender::Process(received.process.map_or(0, |process| process.pid)),
+            _ => Sender::Kernel,
+        }
+    }
 }
 
 /// The table above.

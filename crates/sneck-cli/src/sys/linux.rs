@@ -47,6 +47,9 @@ mod process;
 mod program;
 pub(crate) use process::bearer;
 pub(crate) use program::is_program;
+#[path = "linux_group.rs"]
+mod group;
+pub(crate) use group::{Alarm, Terminal, group_of, others_in_group, signal_own_group, stop_group};
 
 /// As many descriptors as the kernel passes in one message (SCM_MAX_FD).
 const MOST_DESCRIPTORS: usize = 253;

@@ -13,8 +13,9 @@ mod platform;
 mod platform;
 
 pub(crate) use platform::{
-    HeldCommand, bearer, block, in_foreground, is_program, leads_session, real_time_signals,
-    spawn_without_signals, stop_as_asked, unblock,
+    Alarm, HeldCommand, Terminal, bearer, block, group_of, in_foreground, is_program,
+    leads_session, others_in_group, real_time_signals, signal_own_group, spawn_without_signals,
+    stop_as_asked, stop_group, unblock,
 };
 
 /// How a command ended.

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::RangeInclusive;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use super::{Bearer, Ended, LetGo};
 
@@ -51,6 +52,18 @@ impl HeldCommand {
     pub(crate) fn signal(&self, _signal: i32) -> io::Result<()> {
         match *self {}
     }
+
+    pub(crate) fn lead_group(&self) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn signal_group(&self, _signal: i32) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn stopped_by(&self) -> io::Result<Option<i32>> {
+        match *self {}
+    }
 }
 
 /// The numbers of the real-time signals: none.
@@ -83,6 +96,70 @@ pub(crate) fn leads_session() -> bool {
 
 pub(crate) fn stop_as_asked() -> io::Result<()> {
     unsupported()
+}
+
+pub(crate) fn group_of(_pid: i32) -> Option<i32> {
+    None
+}
+
+pub(crate) fn others_in_group(_leader: i32) -> Option<Vec<i32>> {
+    None
+}
+
+pub(crate) fn stop_group(_signal: i32) -> io::Result<()> {
+    unsupported()
+}
+
+pub(crate) fn signal_own_group(_signal: i32) -> io::Result<()> {
+    unsupported()
+}
+
+/// A terminal that groups share; here there is never one.
+#[derive(Debug)]
+pub(crate) enum Terminal {}
+
+impl Terminal {
+    pub(crate) fn of_session() -> Option<Terminal> {
+        None
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_of(&self, _group: i32) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn give(&self, _group: i32) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn take_back(&self) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn set_back(&self) {
+        match *self {}
+    }
+}
+
+/// An alarm; here nobody can be woken by one.
+#[derive(Debug)]
+pub(crate) enum Alarm {}
+
+impl Alarm {
+    pub(crate) fn new() -> io::Result<Alarm> {
+        unsupported()
+    }
+
+    pub(crate) fn set(&self, _wait: Option<Duration>) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn wait<Stream>(&self, _stream: Stream) -> io::Result<bool> {
+        match *self {}
+    }
 }
 
 pub(crate) fn in_foreground() -> bool {

@@ -197,6 +197,10 @@ impl Running {
         self.child.wait().expect("reaped");
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
     /// The command has been forked and is held, or runs.
     pub(crate) fn has_child(&self) -> bool {
         let pid = self.pid().as_raw_nonzero();

@@ -107,7 +107,12 @@ impl Terminal {
 
     /// How the session's leader ended.
     pub(crate) fn code(mut self) -> Option<i32> {
-        self.child.wait().expect("reaped").code()
+        let mut ended = None;
+        until("the session's leader to end", || {
+            ended = self.child.try_wait().expect("a child");
+            ended.is_some()
+        });
+        ended.and_then(|status| status.code())
     }
 }
 

@@ -1,0 +1,402 @@
+//! `sneck run --max-hold`: a command that may hold the lock for so long and no longer.
+//!
+//! For: the group of processes that the command gets for itself, so that all of it can be ended and nothing else; the terminal that this group needs; the end.
+//! Not for: commands without a limit. Those stay in sneck's group, where shells and terminals treat both as one (`signals.rs`).
+//!
+//! # Two groups
+//!
+//! What the terminal and the shell do to a job they do to sneck's group. The command's group learns of it through sneck:
+//!
+//! | what happens | what sneck does |
+//! |---|---|
+//! | a process sends sneck a signal | passes it on to the group, unless it comes from there (whoever has ended since cannot be placed) |
+//! | the kernel or the terminal sends HUP INT QUIT TSTP CONT WINCH ALRM | passes it on to the group |
+//! | the command wants to read from the terminal (TTIN, TTOU), and sneck's group has it | gives it to the group |
+//! | the same in the background | stops its own group in the same way, so that the shell can tell |
+//! | the command is stopped while its group has the terminal (Ctrl-Z) | takes the terminal back and stops its own group |
+//! | sneck is told to stop | tells the group, takes the terminal back and stops |
+//! | sneck is continued | gives the terminal to the group that had it, if sneck's group has got it back, and continues the group |
+//! | nobody could undo the stop, as the kernel finds | continues the group |
+//! | INT or QUIT ends the command while its group has the terminal (Ctrl-C) | tells its own group: a pipeline, or the script around it |
+//!
+//! The group gets the terminal at once if stdin and stdout are terminals, as a shell gives it to a job. Otherwise there may be others in sneck's group that
+//! read from it (`sneck run … | less`), and the group gets it when it asks.
+//!
+//! # The end
+//!
+//! TERM, and CONT lest a stopped process sleeps through it, as timeout(1) does; later KILL. From TERM on sneck waits until the group is empty, and not only for
+//! the command: whoever inherited a kernel lock holds it. Nothing can be done while sneck itself is stopped; the limit counts on, and holds once it is continued.
+
+use crate::advice;
+use crate::exit::Exit;
+use crate::plan::Limit;
+use crate::signals::{Batch, Relay, Sender};
+use crate::sys::{self, Alarm, Ended, HeldCommand, Terminal};
+use crate::waiting::tell;
+use signal_hook::consts::signal::{
+    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP,
+    SIGTTIN, SIGTTOU, SIGWINCH,
+};
+use signal_hook::iterator::exfiltrator::origin::Origin;
+use sneck::{Moment, Place, text};
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+/// How often it is looked whether the group is empty. Nothing wakes anybody when that happens.
+const TICK: Duration = Duration::from_millis(20);
+/// How long processes may take to go once they were killed. Longer only if the kernel has them busy.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// The command's group, its limit, and the terminal that they may share with us.
+#[derive(Debug)]
+pub(crate) struct Leash {
+    limit: Limit,
+    place: Place,
+    /// The command's number, and its group's.
+    group: i32,
+    alarm: Alarm,
+    terminal: Option<Terminal>,
+    share: Share,
+    stage: Stage,
+    /// When the stage is over; None: never.
+    due: Option<Moment>,
+}
+
+/// Whose the terminal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    /// The group has not asked for it.
+    Unasked,
+    /// The group's.
+    Lent,
+    /// Taken back; the group's again once we are continued in the foreground.
+    Due,
+}
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// TERM was sent.
+    Told,
+    /// KILL was sent.
+    Killed,
+}
+
+/// What there is to do about the command that was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// It asks for the terminal, and can have it.
+    Lend,
+    /// Our group stops in the same way.
+    Follow(i32),
+    /// Somebody stopped the command alone.
+    Leave,
+}
+
+impl Leash {
+    /// To be called before the command is let go: it gets its group and, if it is to have it at once, the terminal.
+    pub(crate) fn put_on(command: &HeldCommand, limit: Limit, place: &Place) -> io::Result<Leash> {
+        // From here on: who writes to a terminal that another group has, or takes it from there, would be stopped.
+        sys::block(&[SIGTTOU])?;
+        let alarm = Alarm::new()?;
+        command.lead_group()?;
+        let mut leash = Leash {
+            limit,
+            place: place.clone(),
+            group: command.pid(),
+            alarm,
+            terminal: Terminal::of_session(),
+            share: Share::Unasked,
+            stage: Stage::Running,
+            due: None,
+        };
+        if io::stdin().is_terminal() && io::stdout().is_terminal() && leash.has_terminal() {
+            leash.lend();
+        }
+        Ok(leash)
+    }
+
+    /// Waits until the command has ended, by itself or because its time was over: then all of its group has. To be called when it was let go: its time
+    /// begins.
+    pub(crate) fn hold_until_end(
+        &mut self,
+        relay: &mut Relay,
+        command: &HeldCommand,
+    ) -> io::Result<()> {
+        self.due = Moment::now().after(self.limit.most);
+        relay.collect_real_time_signals()?;
+        loop {
+            let ended = command.has_ended()?;
+            let others = match (ended, self.stage) {
+                (true, Stage::Running) => break,
+                (true, _) => sys::others_in_group(self.group),
+                (false, _) => None,
+            };
+            if ended && others.as_deref() == Some(&[]) {
+                break;
+            }
+            if self.due.is_some_and(|due| due.until().is_zero()) {
+                match self.stage {
+                    Stage::Running => self.tell_to_end(command),
+                    Stage::Told => self.kill(command),
+                    Stage::Killed if ended => {
+                        self.give_up(others);
+                        break;
+                    }
+                    // Its status is needed, however long the kernel has it busy.
+                    Stage::Killed => self.due = None,
+                }
+                continue;
+            }
+            if self.stage == Stage::Running {
+                if let Some(signal) = command.stopped_by()? {
+                    self.command_stopped(signal, relay, command)?;
+                    continue;
+                }
+            }
+            let wait = self.due.map(Moment::until);
+            self.alarm.set(match ended {
+                true => Some(wait.map_or(TICK, |wait| wait.min(TICK))),
+                false => wait,
+            })?;
+            let batch = relay.wait_with(&self.alarm)?;
+            self.handle(&batch, relay, command)?;
+        }
+        self.command_ended();
+        Ok(())
+    }
+
+    /// What this means for our own end.
+    pub(crate) fn end(&self, ended: Ended) -> Exit {
+        if self.stage != Stage::Running {
+            return Exit::HeldTooLong;
+        }
+        if let (Ended::Signal(signal @ (SIGINT | SIGQUIT)), Share::Due) = (ended, self.share) {
+            // The terminal told the command's group alone. We ourselves handle it.
+            let _ = sys::signal_own_group(signal);
+        }
+        Exit::from(ended)
+    }
+
+    // ---- the end -------------------------------------------------------------------------------------------------------
+
+    fn tell_to_end(&mut self, command: &HeldCommand) {
+        self.stage = Stage::Told;
+        self.due = Moment::now().after(self.limit.kill_after);
+        self.say(&format!(
+            "held for {}, as long as --max-hold allows: TERM to pid {} and its process group, KILL {} later",
+            text::span(self.limit.most),
+            self.group,
+            text::span(self.limit.kill_after)
+        ));
+        self.send(SIGTERM, command);
+        self.send(SIGCONT, command);
+    }
+
+    fn kill(&mut self, command: &HeldCommand) {
+        self.stage = Stage::Killed;
+        self.due = Moment::now().after(LAST_WAIT);
+        self.say(&format!(
+            "not ended {} after TERM: KILL to process group {}",
+            text::span(self.limit.kill_after),
+            self.group
+        ));
+        self.send(SIGKILL, command);
+    }
+
+    fn send(&self, signal: i32, command: &HeldCommand) {
+        if let Err(error) = command.signal_group(signal) {
+            self.say(&format!(
+                "cannot end process group {}: {error}; it goes on",
+                self.group
+            ));
+        }
+    }
+
+    fn give_up(&self, others: Option<Vec<i32>>) {
+        let Some(others) = others else { return };
+        let numbers: Vec<String> = others.iter().map(ToString::to_string).collect();
+        self.say(&format!(
+            "still there after KILL, and may hold it: pid {}; look with `sneck status {}`",
+            numbers.join(", "),
+            advice::typed(&self.place)
+        ));
+    }
+
+    fn say(&self, what: &str) {
+        tell(&format!("sneck: {}: {what}", self.place));
+    }
+
+    // ---- signals and stops -----------------------------------------------------------------------------------------------
+
+    fn handle(
+        &mut self,
+        batch: &Batch,
+        relay: &mut Relay,
+        command: &HeldCommand,
+    ) -> io::Result<()> {
+        self.pass_on(batch, command);
+        if batch.stops() && self.stage == Stage::Running {
+            self.take_back();
+            sys::stop_as_asked()?;
+            self.was_continued(Stop::Follow(SIGTSTP), relay, command);
+        }
+        Ok(())
+    }
+
+    fn pass_on(&mut self, batch: &Batch, command: &HeldCommand) {
+        if batch.continues() {
+            self.lend_again();
+        }
+        for received in batch.in_order() {
+            // One that is being ended is not to be stopped.
+            if received.signal == SIGTSTP && self.stage != Stage::Running {
+                continue;
+            }
+            if is_for_the_group(received, self.group) {
+                // It has just ended, or may not be told: what was sent to sneck then has no effect, as if it had been sent there.
+                let _ = command.signal_group(received.signal);
+            }
+        }
+    }
+
+    fn command_stopped(
+        &mut self,
+        signal: i32,
+        relay: &mut Relay,
+        command: &HeldCommand,
+    ) -> io::Result<()> {
+        let stop = what_to_do(signal, self.share, self.has_terminal());
+        match stop {
+            Stop::Lend => {
+                if self.lend() {
+                    let _ = command.signal_group(SIGCONT);
+                }
+            }
+            Stop::Follow(signal) => {
+                self.take_back();
+                sys::stop_group(signal)?;
+                self.was_continued(stop, relay, command);
+            }
+            Stop::Leave => {}
+        }
+        Ok(())
+    }
+
+    /// We were to stop, and run: somebody continued us, or the kernel says that nobody could, and nothing stopped.
+    fn was_continued(&mut self, stop: Stop, relay: &mut Relay, command: &HeldCommand) {
+        let batch = relay.pending();
+        self.pass_on(&batch, command);
+        if batch.continues() {
+            return;
+        }
+        self.lend_again();
+        // One that wants to read would be stopped again at once, and so for ever.
+        if stop == Stop::Follow(SIGTSTP) {
+            let _ = command.signal_group(SIGCONT);
+        }
+    }
+
+    // ---- the terminal ----------------------------------------------------------------------------------------------------
+
+    fn has_terminal(&self) -> bool {
+        self.terminal.as_ref().is_some_and(Terminal::is_ours)
+    }
+
+    /// Whether that went well.
+    fn lend(&mut self) -> bool {
+        let terminal = self.terminal.as_ref();
+        let lent = terminal.is_some_and(|terminal| terminal.give(self.group).is_ok());
+        if lent {
+            self.share = Share::Lent;
+        }
+        lent
+    }
+
+    /// The shell may have taken it meanwhile, and may have given it back to us or not.
+    fn lend_again(&mut self) {
+        let Some(terminal) = &self.terminal else {
+            return;
+        };
+        if self.share == Share::Lent && !terminal.is_of(self.group) {
+            self.share = Share::Due;
+        }
+        if self.share == Share::Due && terminal.is_ours() {
+            self.lend();
+        }
+    }
+
+    fn take_back(&mut self) {
+        if self.share == Share::Lent {
+            if let Some(terminal) = &self.terminal {
+                // There is nothing to be done if that fails: it hangs, or is no more.
+                let _ = terminal.take_back();
+            }
+            self.share = Share::Due;
+        }
+    }
+
+    fn command_ended(&mut self) {
+        if self.share != Share::Lent {
+            // It was in the background: no key has ended it, and its modes are not what is set now.
+            self.share = Share::Unasked;
+            return;
+        }
+        self.take_back();
+        if let (Stage::Told | Stage::Killed, Some(terminal)) = (self.stage, &self.terminal) {
+            // It had no time to set it back itself.
+            terminal.set_back();
+        }
+    }
+}
+
+impl Drop for Leash {
+    /// Also if the command could not be started.
+    fn drop(&mut self) {
+        self.take_back();
+    }
+}
+
+/// The command was stopped by this signal; `has_terminal`: our own group has the terminal now.
+fn what_to_do(signal: i32, share: Share, has_terminal: bool) -> Stop {
+    match (signal, share) {
+        (SIGTTIN | SIGTTOU, _) if has_terminal => Stop::Lend,
+        (SIGTTIN | SIGTTOU, _) => Stop::Follow(signal),
+        // Nobody could type any more.
+        (SIGTSTP | SIGSTOP, Share::Lent) => Stop::Follow(SIGTSTP),
+        _ => Stop::Leave,
+    }
+}
+
+fn is_for_the_group(received: &Origin, group: i32) -> bool {
+    let terminals = [SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH, SIGALRM];
+    match Sender::of(received) {
+        _ if received.signal == SIGCHLD => false,
+        Sender::Kernel => terminals.contains(&received.signal),
+        Sender::Process(pid) => {
+            i64::from(pid) != i64::from(std::process::id()) && sys::group_of(pid) != Some(group)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_stops() {
+        for reads in [SIGTTIN, SIGTTOU] {
+            for share in [Share::Unasked, Share::Due] {
+                assert_eq!(what_to_do(reads, share, true), Stop::Lend);
+                assert_eq!(what_to_do(reads, share, false), Stop::Follow(reads));
+            }
+        }
+        for stops in [SIGTSTP, SIGSTOP] {
+            let follow = Stop::Follow(SIGTSTP);
+            assert_eq!(what_to_do(stops, Share::Lent, false), follow);
+            assert_eq!(what_to_do(stops, Share::Unasked, true), Stop::Leave);
+            assert_eq!(what_to_do(stops, Share::Due, false), Stop::Leave);
+        }
+    }
+}

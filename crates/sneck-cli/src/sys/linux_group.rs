@@ -1,0 +1,247 @@
+//! Process groups, the terminal that one of them at a time has, and an alarm. Not for: when any of it is wanted.
+
+use super::{HeldCommand, exchange_action, is_ignored, set_ignored};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+// ---- the command's group -----------------------------------------------------------------------------------------------
+
+impl HeldCommand {
+    /// Makes the process the leader of a group of its own. To be called before it is let go: afterwards the kernel refuses.
+    pub(crate) fn lead_group(&self) -> io::Result<()> {
+        match rustix::process::setpgid(Some(self.pid), Some(self.pid)) {
+            // It was ended while it was held, which letting it go will tell.
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends a signal to all of the group that the command leads; does nothing once the command was reaped, since then the number may be another group's.
+    pub(crate) fn signal_group(&self, signal: i32) -> io::Result<()> {
+        if self.ended.get().is_some() {
+            return Ok(());
+        }
+        kill(-self.pid(), signal)
+    }
+
+    /// The signal that stopped the command, if one did and it has not been continued; each stop is told once.
+    pub(crate) fn stopped_by(&self) -> io::Result<Option<i32>> {
+        if self.ended.get().is_some() {
+            return Ok(None);
+        }
+        let look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        let seen = retry_on_intr(|| waitid(WaitId::Pid(self.pid), look))?;
+        Ok(seen.and_then(|status| status.stopping_signal()))
+    }
+}
+
+/// The group that a process belongs to; None: there is no such process here.
+pub(crate) fn group_of(pid: i32) -> Option<i32> {
+    // SAFETY: getpgid takes a number and returns one.
+    let group = unsafe { libc::getpgid(pid) };
+    (group >= 0).then_some(group)
+}
+
+/// Who is left in a group beside its leader; None: it cannot be told.
+///
+/// The kernel has no list of a group's members to ask for. While the leader is not reaped it cannot be asked whether the group is empty either, because a leader
+/// that has ended counts. So this reads what all processes say of themselves.
+pub(crate) fn others_in_group(leader: i32) -> Option<Vec<i32>> {
+    // What is mounted there may be the list of another pid namespace.
+    let myself = std::fs::read_link("/proc/self").ok()?;
+    if myself.to_str()?.parse() != Ok(std::process::id()) {
+        return None;
+    }
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir("/proc").ok()? {
+        let name = entry.ok()?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        // One that has gone since cannot be read.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if pid != leader && is_member(&stat, leader) {
+            others.push(pid);
+        }
+    }
+    Some(others)
+}
+
+/// Whether a line of /proc/N/stat is that of a process of this group that has not ended.
+fn is_member(stat: &str, group: i32) -> bool {
+    // The name may contain anything, parentheses too. Behind it: state, parent, group … the number of threads is the 18th.
+    let Some((_, fields)) = stat.rsplit_once(") ") else {
+        return false;
+    };
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<i32>().ok());
+    // A first thread that has ended while others run is a zombie, too.
+    let has_ended = matches!(fields.first(), Some(&("Z" | "X"))) && number(17) <= Some(1);
+    number(2) == Some(group) && !has_ended
+}
+
+// ---- our own group -----------------------------------------------------------------------------------------------------
+
+/// Sends our whole group a signal that stops, as the terminal would; returns once we were continued, or at once if the kernel says that nobody could do
+/// that, or if we were started with this signal ignored.
+pub(crate) fn stop_group(signal: i32) -> io::Result<()> {
+    // The handler of one of them ignores it for all.
+    if signal == libc::SIGTSTP && super::original().ignores_sigtstp {
+        return Ok(());
+    }
+    if is_ignored(signal) {
+        return Ok(());
+    }
+    let Some(handler) = set_ignored(signal, false) else {
+        return Err(io::Error::last_os_error());
+    };
+    let mask = super::change_mask(libc::SIG_UNBLOCK, Some(&super::set_of(&[signal])));
+    // It goes to this thread, the only one that does not block it, before kill returns: there we stop.
+    let sent = kill(0, signal);
+    super::change_mask(libc::SIG_SETMASK, Some(&mask));
+    exchange_action(signal, Some(&handler));
+    sent
+}
+
+/// Sends our own group a signal that we handle.
+pub(crate) fn signal_own_group(signal: i32) -> io::Result<()> {
+    kill(0, signal)
+}
+
+fn kill(whom: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill touches no memory. The number is our own group's or that of a child that is not reaped, so it is nobody else's.
+    match unsafe { libc::kill(whom, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+// ---- the terminal ------------------------------------------------------------------------------------------------------
+
+/// The terminal of our session, which one of its groups at a time may read from.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    line: OwnedFd,
+    own_group: Pid,
+    /// How it was set when it was found.
+    modes: Option<Termios>,
+}
+
+impl Terminal {
+    /// None: the session has none, or our group has no number here (it began outside our pid namespace), so that nobody could give it back to us.
+    pub(crate) fn of_session() -> Option<Terminal> {
+        // SAFETY: getpgrp takes nothing, returns a number and cannot fail.
+        let own_group = Pid::from_raw(unsafe { libc::getpgrp() })?;
+        let options = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let line = rustix::fs::open("/dev/tty", options, Mode::empty()).ok()?;
+        let modes = tcgetattr(&line).ok();
+        Some(Terminal {
+            line,
+            own_group,
+            modes,
+        })
+    }
+
+    /// Whether our group has it.
+    pub(crate) fn is_ours(&self) -> bool {
+        tcgetpgrp(&self.line) == Ok(self.own_group)
+    }
+
+    /// Whether this group has it.
+    pub(crate) fn is_of(&self, group: i32) -> bool {
+        tcgetpgrp(&self.line).is_ok_and(|has| has.as_raw_nonzero().get() == group)
+    }
+
+    pub(crate) fn give(&self, group: i32) -> io::Result<()> {
+        let group = Pid::from_raw(group).ok_or(Errno::INVAL)?;
+        Ok(tcsetpgrp(&self.line, group)?)
+    }
+
+    /// SIGTTOU must be blocked: whoever takes the terminal does not have it.
+    pub(crate) fn take_back(&self) -> io::Result<()> {
+        Ok(tcsetpgrp(&self.line, self.own_group)?)
+    }
+
+    /// Sets it as it was when it was found.
+    pub(crate) fn set_back(&self) {
+        if let Some(modes) = &self.modes {
+            // There is nothing to be done if that fails.
+            let _ = tcsetattr(&self.line, OptionalActions::Drain, modes);
+        }
+    }
+}
+
+// ---- the alarm -----------------------------------------------------------------------------------------------------------
+
+/// Rings once, on the clock that goes on while the machine is suspended (that of `sneck::Moment`).
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    timer: OwnedFd,
+}
+
+impl Alarm {
+    pub(crate) fn new() -> io::Result<Alarm> {
+        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
+        Ok(Alarm { timer })
+    }
+
+    /// To ring this long from now, and not when it was to ring before; None: not at all.
+    pub(crate) fn set(&self, wait: Option<Duration>) -> io::Result<()> {
+        let nothing = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let value = match wait {
+            None => nothing,
+            // Zero would mean never.
+            Some(wait) => Timespec::try_from(wait.max(Duration::from_nanos(1)))
+                .map_err(|_| io::Error::from(Errno::INVAL))?,
+        };
+        let once = Itimerspec {
+            it_interval: nothing,
+            it_value: value,
+        };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+        Ok(())
+    }
+
+    /// Waits until there is something to read or the alarm rings, and says whether there is something to read.
+    pub(crate) fn wait(&self, stream: impl AsFd) -> io::Result<bool> {
+        let mut both = [
+            PollFd::new(&stream, PollFlags::IN),
+            PollFd::new(&self.timer, PollFlags::IN),
+        ];
+        retry_on_intr(|| poll(&mut both, None))?;
+        Ok(!both[0].revents().is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_a_member_of_a_group() {
+        let line = |name: &str, state: char, group: i32, threads: i32| {
+            format!(
+                "12 ({name}) {state} 1 {group} 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 {threads} 0 99\n"
+            )
+        };
+        assert!(is_member(&line("sleep", 'S', 7, 1), 7));
+        assert!(is_member(&line("a) Z 1 9 (b", 'T', 7, 1), 7));
+        assert!(!is_member(&line("sleep", 'S', 8, 1), 7));
+        assert!(!is_member(&line("sleep", 'Z', 7, 1), 7));
+        assert!(is_member(&line("threads", 'Z', 7, 2), 7));
+        assert!(!is_member("", 7));
+    }
+}
