@@ -33,7 +33,7 @@ something of their own stands beside it at PATH.lock, as in fcntl+dotlock:/var/m
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run a command while holding a lock
-    #[command(after_help = run_help())]
+    #[command(after_help = run_help(), override_usage = "sneck run [OPTIONS] LOCK COMMAND...\n       sneck run [OPTIONS] LOCK... -- COMMAND...")]
     Run(RunArgs),
     /// Make a claim in a process's name and leave it there, for scripts
     #[command(after_help = acquire_help())]
@@ -65,10 +65,10 @@ fn run_help() -> String {
     format!(
         "Examples:\n  \
          sneck run backup.lock -- tar cf /backup/home.tar /home\n  \
-         sneck run -w 30 deploy.lock -- ./deploy   # give up after 30 seconds\n  \
-         sneck run -n cron.lock -- ./job           # or not at all, if it is held\n  \
-         sneck run from.lock to.lock -- ./move     # all of them or none\n  \
-         sneck run --max-hold 1h sync.lock -- ./sync   # ended after an hour\n\n\
+         sneck run -w 30 deploy.lock -- ./deploy         # give up after 30 seconds\n  \
+         sneck run -n cron.lock -- ./job                 # or not at all, if it is held\n  \
+         sneck run from.lock to.lock -- ./move           # all of them or none\n  \
+         sneck run --max-hold 1h sync.lock -- ./sync     # ended after an hour\n\n\
          The lock is held until COMMAND has ended, even if sneck itself is killed, and under flock until the last process \
          that inherited it has ended.\n\n\
          What stands before `--` are LOCKs, and are taken as one: while one is held by somebody else, none is held, so that no order in which they are named makes two wait \

@@ -178,7 +178,16 @@ fn the_next_one_in_the_line_gets_the_lock_when_all_of_the_group_has_gone() {
 fn the_time_counts_from_the_lock_and_not_from_the_wait_for_it() {
     let place = Place::new();
     let holder = place.hold("l");
-    let options = ["run", "--max-hold", SOON, "l", "--", "sh", "-c", "exit 3"];
+    let options = [
+        "run",
+        "--max-hold",
+        SOON,
+        "l",
+        "--",
+        "sh",
+        "-c",
+        "sleep 0.3; exit 3",
+    ];
     let waiter = place.start(&options);
     until("the waiter has forked its command", || waiter.has_child());
     // Longer than it may hold.
