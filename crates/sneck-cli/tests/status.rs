@@ -317,4 +317,14 @@ fn each_of_two_families_that_both_let_somebody_in_names_the_other_one() {
         }
         leave(both);
     }
+    // And what is advised does so.
+    let place = Place::new();
+    let both = place.hold("flock+fcntl:l");
+    for lock in ["l", "fcntl:l"] {
+        let (code, said) = place.said(&["status", lock]);
+        assert_eq!(code, 1, "{said}");
+        assert!(!said.contains("do not see each other"), "{lock}: {said}");
+    }
+    place.leave();
+    assert_eq!(both.code(), Some(0));
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 fn everywhere() -> Vec<String> {
     let name = format!("wait-{}", std::process::id());
     let server = PostgresServer::shared().place(&name);
-    let others = ["l".into(), "fcntl:l".into(), server];
+    let others = ["l".into(), "fcntl:l".into(), "flock+fcntl:l".into(), server];
     files().chain(others).collect()
 }
 
@@ -194,6 +194,21 @@ fn what_no_waiting_helps_is_said_at_once_though_another_lock_is_held() {
     assert_eq!(waiter.code(), Some(0));
     place.leave();
     assert_eq!(holder.code(), Some(0));
+}
+
+#[test]
+fn of_several_that_are_one_place_each_must_be_free() {
+    for held in ["l", "fcntl:l"] {
+        let place = Place::new();
+        let holder = place.hold(held);
+        let (code, said) = place.said(&["wait", "-n", "flock+fcntl:l"]);
+        assert_eq!(code, 75, "{held}: {said}");
+        let mut waiter = place.start(&["wait", "flock+fcntl:l"]);
+        still_waits(&mut waiter);
+        place.leave();
+        assert_eq!(waiter.code(), Some(0), "{held}");
+        assert_eq!(holder.code(), Some(0), "{held}");
+    }
 }
 
 #[test]
