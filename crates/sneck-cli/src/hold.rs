@@ -29,7 +29,7 @@
 
 use crate::advice;
 use crate::exit::Exit;
-use crate::plan::Limit;
+use crate::plan::{Limit, Taking};
 use crate::signals::{Batch, Relay, Sender};
 use crate::sys::{self, Alarm, Ended, HeldCommand, Terminal};
 use crate::waiting::tell;
@@ -52,6 +52,8 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Leash {
     limit: Limit,
     place: Place,
+    /// The same as it was typed: one lock or several.
+    locks: Vec<Place>,
     /// The command's number, and its group's.
     group: i32,
     alarm: Alarm,
@@ -96,14 +98,19 @@ enum Stop {
 
 impl Leash {
     /// To be called before the command is let go: it gets its group and, if it is to have it at once, the terminal.
-    pub(crate) fn put_on(command: &HeldCommand, limit: Limit, place: &Place) -> io::Result<Leash> {
+    pub(crate) fn put_on(
+        command: &HeldCommand,
+        limit: Limit,
+        taking: &Taking,
+    ) -> io::Result<Leash> {
         // From here on: who writes to a terminal that another group has, or takes it from there, would be stopped.
         sys::block(&[SIGTTOU])?;
         let alarm = Alarm::new()?;
         command.lead_group()?;
         let mut leash = Leash {
             limit,
-            place: place.clone(),
+            place: taking.place.clone(),
+            locks: taking.locks.clone(),
             group: command.pid(),
             alarm,
             terminal: Terminal::of_session(),
@@ -215,13 +222,9 @@ impl Leash {
     }
 
     fn give_up(&self, others: Option<Vec<i32>>) {
-        let Some(others) = others else { return };
-        let numbers: Vec<String> = others.iter().map(ToString::to_string).collect();
-        self.say(&format!(
-            "still there after KILL, and may hold it: pid {}; look with `sneck status {}`",
-            numbers.join(", "),
-            advice::typed(&self.place)
-        ));
+        if let Some(others) = others {
+            self.say(&still_there(&others, &self.locks));
+        }
     }
 
     fn say(&self, what: &str) {
@@ -369,6 +372,16 @@ fn what_to_do(signal: i32, share: Share, has_terminal: bool) -> Stop {
     }
 }
 
+fn still_there(others: &[i32], locks: &[Place]) -> String {
+    let numbers: Vec<String> = others.iter().map(ToString::to_string).collect();
+    let locks: Vec<String> = locks.iter().map(advice::typed).collect();
+    format!(
+        "still there after KILL, and may hold it: pid {}; look with `sneck status {}`",
+        numbers.join(", "),
+        locks.join(" ")
+    )
+}
+
 fn is_for_the_group(received: &Origin, group: i32) -> bool {
     let terminals = [SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH, SIGALRM];
     match Sender::of(received) {
@@ -383,6 +396,15 @@ fn is_for_the_group(received: &Origin, group: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_survives_is_named_with_what_to_type() {
+        let locks = ["a", "b c"].map(|path| Place::file("pidfile", path));
+        assert_eq!(
+            still_there(&[7, 12], &locks),
+            "still there after KILL, and may hold it: pid 7, 12; look with `sneck status pidfile:a 'pidfile:b c'`"
+        );
+    }
 
     #[test]
     fn the_table_of_stops() {

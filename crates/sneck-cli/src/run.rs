@@ -32,7 +32,7 @@ pub(crate) fn run(plan: &Run, registry: &Registry) -> Exit {
     };
     let mut leash = match plan.hold {
         Hold::AsLongAsItRuns => None,
-        Hold::AtMost(limit) => match Leash::put_on(&command, limit, &plan.taking.place) {
+        Hold::AtMost(limit) => match Leash::put_on(&command, limit, &plan.taking) {
             Ok(leash) => Some(leash),
             Err(error) => return failed("cannot prepare to end the command", &error),
         },

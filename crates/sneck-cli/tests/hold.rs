@@ -33,11 +33,17 @@ fn everywhere(name: &str) -> Vec<String> {
 }
 
 fn run(place: &Place, options: &[&str], lock: &str, script: &str) -> (Option<i32>, String) {
-    let words = [&["run"], options, &[lock, "--", "sh", "-c", script]].concat();
+    run_words(
+        place,
+        &[&["run"], options, &[lock, "--", "sh", "-c", script]].concat(),
+    )
+}
+
+fn run_words(place: &Place, words: &[&str]) -> (Option<i32>, String) {
     // Into a file: what goes on in the background would keep a pipe open.
     let errors = File::create(place.path().join("errors")).expect("made");
     let child = place
-        .command(&words)
+        .command(words)
         .stdout(Stdio::null())
         .stderr(errors)
         .spawn();
@@ -135,6 +141,24 @@ fn one_that_does_not_listen_is_killed_and_this_is_said() {
             "{said}"
         );
         assert!(is_free(&place, &lock), "{lock}");
+    }
+}
+
+#[test]
+fn of_several_locks_all_are_free_then() {
+    let place = Place::new();
+    let script = "sleep 100 & echo $! > other; wait";
+    let locks = ["l", "pidfile:m", "--", "sh", "-c", script];
+    let options = ["run", "--max-hold", SOON, "--kill-after", "0.3"];
+    let (code, said) = run_words(&place, &[&options, &locks[..]].concat());
+    assert_eq!(code, Some(124), "{said}");
+    assert!(
+        said.starts_with("sneck: l + pidfile:m: held for 1s"),
+        "{said}"
+    );
+    assert!(!lives(place.text("other").trim()));
+    for lock in ["l", "pidfile:m"] {
+        assert!(is_free(&place, lock), "{lock}");
     }
 }
 
