@@ -427,7 +427,8 @@ impl Lock {
     /// fair: whoever stands in the kernel's queue gets those locks first.
     ///
     /// A task is nobody in particular (see [`Owner`]): one that acquires what it holds itself waits without end, as with a runtime's own mutex. The guard
-    /// may be kept across `.await` and dropped anywhere. Dropping it talks to the server where a server keeps the lock.
+    /// may be kept across `.await` and dropped anywhere. Dropping it talks to the server where a server keeps the lock. A poll makes the system calls of a try, and gives a holder that has
+    /// ended and is about to be reaped a moment (0.1 s at most) to have its symbolic link removed; it never waits for a holder that lives.
     ///
     /// ```
     /// # fn block_on<F: Future>(future: F) -> F::Output { pollster(future) }
