@@ -196,18 +196,28 @@ fn removed_only_the_dead(race: &Race, ours: &[u32]) -> Log {
     log
 }
 
-/// Beside breakers that rob the living this library removes only the dead, and never fails for it.
+/// Beside breakers that rob the living this library removes only the dead, and never fails for it. Race after race until they robbed somebody: how
+/// often they do is theirs and the machine's, and beside `mkdir` one race in four sees none.
 fn removes_only_the_dead_beside(scheme: &str, foreign: &str) {
-    let setup = setup(scheme, Waiting::Best);
-    let mut racers = racers(&setup, ["fall", foreign, "fall", foreign]);
-    let ours: Vec<u32> = racers.iter().step_by(2).map(|(c, _)| c.pid()).collect();
-    let race = race(&setup, &mut racers, ROUNDS, |_| false);
-    let log = removed_only_the_dead(&race, &ours);
-    let lost = race.deeds.iter().filter(|d| d.what == "lost").count();
-    let overlaps = race.overlaps.lines().count();
-    println!("{scheme} beside {foreign}: {log:?}; {lost} claims lost, {overlaps} overlaps");
-    assert!(log.removed > 0, "it had something to remove");
-    assert!(lost > 0, "the others robbed somebody");
+    let start = Instant::now();
+    loop {
+        let setup = setup(scheme, Waiting::Best);
+        let mut racers = racers(&setup, ["fall", foreign, "fall", foreign]);
+        let ours: Vec<u32> = racers.iter().step_by(2).map(|(c, _)| c.pid()).collect();
+        let race = race(&setup, &mut racers, ROUNDS, |_| false);
+        let log = removed_only_the_dead(&race, &ours);
+        let lost = race.deeds.iter().filter(|d| d.what == "lost").count();
+        let overlaps = race.overlaps.lines().count();
+        println!("{scheme} beside {foreign}: {log:?}; {lost} claims lost, {overlaps} overlaps");
+        assert!(log.removed > 0, "it had something to remove");
+        if lost > 0 {
+            return;
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{scheme}: the others rob nobody"
+        );
+    }
 }
 
 #[test]
