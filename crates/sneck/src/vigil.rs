@@ -225,7 +225,7 @@ impl<'a> Vigil<'a> {
         let what = "its owner (usually this thread) holds the lock: waiting for it to be free would never end";
         Err(Error::new(ErrorKind::Reentrant, DOING, what)
             .at(found.way.place())
-            .advise("release the guard first, or choose Reentry::Wait"))
+            .advise("release it first, or choose the policy `wait` for re-entry"))
     }
 
     fn woke(&self, nap: Nap) -> Result<()> {

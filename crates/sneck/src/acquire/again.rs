@@ -75,5 +75,5 @@ pub(super) fn reentrant() -> Error {
     let what =
         "its owner (usually this thread) holds the lock already: waiting for it would never end";
     Error::new(ErrorKind::Reentrant, "acquire", what)
-        .advise("release the first guard, or choose Reentry::Wait or Reentry::Idempotent")
+        .advise("release it first, or choose the policy `wait` or `idempotent` for re-entry")
 }

@@ -1,0 +1,123 @@
+"""The exceptions of the package: all of them are a `LockError`.
+
+Not for: deciding what is an error (the native half does).
+"""
+
+import errno as _errno
+
+
+class LockError(Exception):
+    """Something about a lock did not work. `str()` is a sentence or two for a person.
+
+    path: where the lock is, or None.
+    place: the same as the command writes it, such as `symlink:/run/app.lock`, or None.
+    holder: who is in the way, as far as known (`Holder`), or None. holders: all of them.
+    advice: what to do next, or None.
+    """
+
+    def __init__(self, message="", path=None, place=None, holders=(), advice=None, errno=None):
+        # An OSError takes its own fields from two arguments, and would show them instead.
+        super().__init__(message)
+        self.path = path
+        self.place = place
+        self.holders = tuple(holders)
+        self.advice = advice
+        if isinstance(self, OSError):
+            self.errno = errno
+            self.strerror = None
+            self.filename = path
+
+    @property
+    def holder(self):
+        return self.holders[0] if self.holders else None
+
+    def __str__(self):
+        return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self):
+        # Holders stay behind: they are told by the message.
+        facts = (self.args[0], self.path, self.place, (), self.advice, getattr(self, "errno", None))
+        return type(self), facts
+
+
+class LockTimeout(LockError, TimeoutError):
+    """Somebody else holds it, and the time to wait is over. `holder` says who."""
+
+
+class Reentrant(LockError, RuntimeError):
+    """Waiting would never end: this very thread holds it already."""
+
+
+class NotHeld(LockError, RuntimeError):
+    """Nothing to release: not acquired, released already, or held by the process that this one was forked from."""
+
+
+class LockLost(LockError):
+    """The holding ended behind the holder's back: somebody removed or replaced the lock file, or the connection broke."""
+
+
+class ForeignFile(LockError):
+    """What stands there is no lock of this protocol. It was left alone."""
+
+
+class DamagedClaim(LockError):
+    """A lock of this protocol stands there, but what it says makes no sense. It was left alone."""
+
+
+class Unsupported(LockError):
+    """This protocol, file system or platform cannot do it."""
+
+
+class InvalidLock(LockError, ValueError):
+    """The place or an option is written wrongly."""
+
+
+class LockOSError(LockError, OSError):
+    """The operating system failed. `errno` says how, if it is known."""
+
+
+class NoPermission(LockOSError, PermissionError):
+    """Not allowed."""
+
+
+class CannotCreate(LockOSError):
+    """The lock file could not be made: a missing folder, a full or read-only disk."""
+
+
+class NoFolder(CannotCreate, FileNotFoundError):
+    """The folder of the lock file is missing."""
+
+
+class Unreachable(LockOSError, ConnectionError):
+    """The server does not answer."""
+
+
+_KINDS = {
+    "timeout": LockTimeout,
+    "reentrant": Reentrant,
+    "not_held": NotHeld,
+    "lost": LockLost,
+    "foreign": ForeignFile,
+    "damaged": DamagedClaim,
+    "unsupported": Unsupported,
+    "usage": InvalidLock,
+    "no_permission": NoPermission,
+    "cannot_create": CannotCreate,
+    "unreachable": Unreachable,
+    "io": LockOSError,
+}
+
+
+def from_native(kind, message, path, place, holders, advice, errno):
+    """The exception that says this; the native half raises it."""
+    made = _KINDS.get(kind, LockError)
+    if made is CannotCreate and errno in (_errno.ENOENT, _errno.ENOTDIR):
+        made = NoFolder
+    if made is LockTimeout:
+        errno = _errno.ETIMEDOUT
+    return made(message, path, place, holders, advice, errno)
+
+
+def again(call, arguments, keywords):
+    """Make a pickled lock anew."""
+    return call(*arguments, **keywords)

@@ -1,0 +1,165 @@
+//! Proof of holding, as Python sees it: kept by its lock until it is released, so that no garbage collector ends it.
+
+use crate::errors::{not_held, raise};
+use crate::holder::Holder;
+use crate::lock::Lock;
+use crate::options::mode_name;
+use pyo3::prelude::*;
+use sneck::{Clean, Standing};
+use std::process;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+
+/// Proof of holding: what `Lock.acquire()` and `with lock as guard:` give.
+///
+/// It holds until it is released, even if nothing refers to it; leaving `with guard:` releases it. In a forked child it is a copy that holds nothing.
+#[pyclass(frozen, module = "sneck", weakref)]
+#[derive(Debug)]
+pub(crate) struct Guard {
+    guard: Mutex<Option<sneck::Guard>>,
+    lock: Py<Lock>,
+    place: sneck::Place,
+    mode: &'static str,
+    clean: Clean,
+    broken: Vec<Holder>,
+    pid: u32,
+    thread: ThreadId,
+}
+
+impl Guard {
+    pub(crate) fn new(guard: sneck::Guard, lock: Py<Lock>) -> Guard {
+        Guard {
+            lock,
+            place: guard.place().clone(),
+            mode: mode_name(guard.mode()),
+            clean: guard.was_clean(),
+            broken: guard.broken().iter().map(Holder::from).collect(),
+            pid: process::id(),
+            thread: thread::current().id(),
+            guard: Mutex::new(Some(guard)),
+        }
+    }
+
+    /// Whether it came about in this process: a forked child has a copy that holds nothing.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.pid == process::id()
+    }
+
+    pub(crate) fn is_of_this_thread(&self) -> bool {
+        self.thread == thread::current().id()
+    }
+
+    /// Read something of the holding. None: it was released, or is a copy.
+    fn look<R>(&self, look: impl FnOnce(&sneck::Guard) -> R) -> Option<R> {
+        let guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.as_ref().filter(|_| self.is_ours()).map(look)
+    }
+
+    /// Release it, once.
+    pub(crate) fn end(slf: &Bound<'_, Guard>) -> PyResult<()> {
+        let this = slf.get();
+        let py = slf.py();
+        // None of the lock's any more before the GIL is let go: nobody else finds it there and releases it a second time.
+        Lock::forget(this.lock.bind(py), slf);
+        let guard = this
+            .guard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match guard {
+            Some(guard) if this.is_ours() => py
+                .detach(|| guard.release())
+                .map_err(|error| raise(py, &error)),
+            Some(_) => {
+                let why =
+                    "this process is a fork of the one that holds it, and holds nothing itself";
+                Err(not_held(py, &this.place, why))
+            }
+            None => Err(not_held(py, &this.place, "it was released already")),
+        }
+    }
+}
+
+#[pymethods]
+impl Guard {
+    /// The lock that is held.
+    #[getter]
+    fn lock(&self, py: Python<'_>) -> Py<Lock> {
+        self.lock.clone_ref(py)
+    }
+
+    /// "exclusive" or "shared".
+    #[getter]
+    fn mode(&self) -> &'static str {
+        self.mode
+    }
+
+    /// Whether the last holder released it. False: it died holding it, and what the lock guards may be half done. None: this protocol leaves no trace to tell by.
+    #[getter]
+    fn clean(&self) -> Option<bool> {
+        match self.clean {
+            Clean::Yes => Some(true),
+            Clean::No => Some(false),
+            Clean::Unknown => None,
+        }
+    }
+
+    /// Whose stale claims were removed in order to get here.
+    #[getter]
+    fn broken(&self) -> Vec<Holder> {
+        self.broken.clone()
+    }
+
+    /// The fencing token: a number that only grows from holder to holder. None: this protocol gives none.
+    #[getter]
+    fn token(&self) -> Option<u64> {
+        self.look(sneck::Guard::token).flatten()
+    }
+
+    /// Whether it still holds: False after its release, after the lock was lost behind our back, and in a forked child. Looks at the file system; never waits.
+    #[getter]
+    fn held(&self) -> bool {
+        self.look(sneck::Guard::standing) == Some(Standing::Held)
+    }
+
+    /// Raise `LockLost` if the lock was lost behind our back, `NotHeld` if it was released or this process is a fork of the holder; otherwise do nothing. For the middle of long work.
+    fn ensure_held(&self, py: Python<'_>) -> PyResult<()> {
+        match self.look(sneck::Guard::ensure_held) {
+            Some(held) => held.map_err(|error| raise(py, &error)),
+            None => Err(not_held(
+                py,
+                &self.place,
+                "it was released, or this process is a fork of the holder",
+            )),
+        }
+    }
+
+    /// Release it. From any thread.
+    ///
+    /// Raises `LockLost` if the holding had ended behind our back (whatever stands there now is left alone), `NotHeld` if it was released already or this process is a fork of the holder.
+    fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Guard::end(slf)
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        // A forked child that leaves the block has nothing to release, and it may be on its way out with an exception of its own.
+        if !slf.get().is_ours() {
+            return Ok(());
+        }
+        Guard::end(slf)
+    }
+
+    fn __repr__(&self) -> String {
+        let state = match self.look(sneck::Guard::standing) {
+            Some(Standing::Held) => "held",
+            Some(Standing::Lost(_)) => "lost",
+            _ => "released",
+        };
+        format!("<sneck.Guard {} {state}>", self.place)
+    }
+}

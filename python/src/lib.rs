@@ -1,0 +1,27 @@
+//! What the Python package `sneck` is made of: classes that hand everything to the library and translate its answers.
+//!
+//! Not for: how a lock is acquired, waited for or judged (that is the library), the exceptions themselves (`sneck/_errors.py`), asyncio (`sneck/_tasks.py`).
+
+mod errors;
+mod guard;
+mod holder;
+mod lock;
+mod options;
+mod signals;
+mod tasks;
+
+use pyo3::prelude::*;
+
+/// The native half of the package `sneck`: import that one.
+// Guards and the lists of them lean on the GIL: a build without one turns it on again.
+#[pymodule(gil_used = true)]
+mod _sneck {
+    #[pymodule_export]
+    use crate::guard::Guard;
+    #[pymodule_export]
+    use crate::holder::Holder;
+    #[pymodule_export]
+    use crate::lock::{Lock, release_all};
+    #[pymodule_export]
+    use crate::tasks::{Inbox, Waiting};
+}

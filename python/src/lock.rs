@@ -1,0 +1,645 @@
+//! The lock as Python sees it: reads what is asked for, lets go of the GIL, hands over to the library, keeps the guards.
+//!
+//! Not for: asyncio (`tasks.rs`, `sneck/_tasks.py`), decorating functions (`sneck/_decorator.py`).
+
+use crate::errors::{not_held, raise};
+use crate::guard::Guard;
+use crate::holder::Holder;
+use crate::options::{self, Given, Wait};
+use crate::signals::Raised;
+use crate::tasks::{Inbox, Waiting};
+use pyo3::IntoPyObjectExt as _;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
+use sneck::{Cleared, Deadline, Error, ErrorKind, LockBuilder, Registry, Sighting, Timeout};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::future::Future as _;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Locks that are held: whoever loses sight of a lock still holds it.
+static HELD: Mutex<Option<HashMap<usize, Py<Lock>>>> = Mutex::new(None);
+
+fn registry() -> &'static Registry {
+    static ALL: OnceLock<Registry> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let mut registry = Registry::local();
+        sneck_postgres::register(&mut registry);
+        registry
+    })
+}
+
+/// A lock that at most one party may hold, or any number of shared holders.
+///
+/// `Lock(path)` is the flock(2) lock at that path; the path is made absolute at once, and the file is made when the lock is first acquired, and stays.
+///
+/// protocol: how holding is written down: "flock" (as flock(1), filelock, cargo), "fcntl", "flock+fcntl", "pidfile", "shlock", "symlink" (as Twisted), "labm8", "dotlock", "mkdir", "memory".
+/// mode: "exclusive" or "shared".
+/// timeout: how long to wait, in seconds; None waits for ever, 0 tries once.
+/// stale: which claims of others may be removed on the way: "never", "dead" (their holder is proved gone; the default), "likely" (also those whose number belongs to a younger process by now), "force" (the one in the way, whoever holds it), or an age in seconds or as a timedelta (force by age). The last two can rob the living.
+/// reentry: what happens when a thread acquires what it holds already: "refuse" (raise `Reentrant`), "wait", or "idempotent" (count).
+/// record: "pid": a kernel lock's file says `pid` while it is held; "none" leaves its content alone.
+/// label: a word on what it is held for, told to others where the protocol has room for it.
+/// on_wait: called once before a wait begins, with the holder or None. What it raises ends the acquisition.
+///
+/// Any thread may release. A held lock stays held until it is released or the process ends, even if nothing refers to it.
+/// Locks can be pickled: what arrives is the same lock, not held by it.
+#[pyclass(frozen, subclass, weakref, module = "sneck")]
+#[derive(Debug)]
+pub(crate) struct Lock {
+    lock: sneck::Lock,
+    timeout: Timeout,
+    on_wait: Option<Py<PyAny>>,
+    raised: Raised,
+    guards: Mutex<Vec<Py<Guard>>>,
+    /// How to make another one: a callable, its arguments and keywords.
+    recipe: (Py<PyAny>, Py<PyTuple>, Py<PyDict>),
+}
+
+/// All that a lock may be told, besides where it is.
+struct Wishes<'py> {
+    mode: &'py str,
+    timeout: Wait,
+    stale: Option<Bound<'py, PyAny>>,
+    reentry: &'py str,
+    record: &'py str,
+    label: Option<String>,
+    on_wait: Option<Bound<'py, PyAny>>,
+}
+
+impl Wishes<'_> {
+    fn builder(&self, raised: &Raised) -> PyResult<LockBuilder> {
+        let mut builder = sneck::Lock::builder()
+            .registry(registry())
+            .mode(options::mode(self.mode)?)
+            .timeout(self.timeout.0)
+            .reentry(options::reentry(self.reentry)?)
+            .record(options::record(self.record)?)
+            .observer(raised.clone());
+        if let Some(stale) = &self.stale {
+            builder = builder.stale(options::stale(stale)?);
+        }
+        if let Some(label) = &self.label {
+            builder = builder.label(label);
+        }
+        match &self.on_wait {
+            Some(call) if !call.is_callable() => {
+                Err(PyTypeError::new_err("on_wait: something to call, or None"))
+            }
+            _ => Ok(builder),
+        }
+    }
+
+    fn keywords<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("mode", self.mode)?;
+        let seconds = match self.timeout.0 {
+            Timeout::Forever => None,
+            Timeout::Once => Some(0.0),
+            Timeout::After(wait) => Some(wait.as_secs_f64()),
+        };
+        keywords.set_item("timeout", seconds)?;
+        if let Some(stale) = &self.stale {
+            keywords.set_item("stale", stale)?;
+        }
+        keywords.set_item("reentry", self.reentry)?;
+        keywords.set_item("record", self.record)?;
+        keywords.set_item("label", &self.label)?;
+        keywords.set_item("on_wait", &self.on_wait)?;
+        Ok(keywords)
+    }
+
+    fn make<'py>(
+        self,
+        py: Python<'py>,
+        make: impl FnOnce(LockBuilder) -> sneck::Result<sneck::Lock>,
+        recipe: (Bound<'py, PyAny>, Bound<'py, PyTuple>),
+        more: &[(&str, &str)],
+    ) -> PyResult<Lock> {
+        let raised = Raised::default();
+        let lock = make(self.builder(&raised)?).map_err(|error| raise(py, &error))?;
+        let keywords = self.keywords(py)?;
+        for (name, value) in more {
+            keywords.set_item(name, value)?;
+        }
+        Ok(Lock {
+            lock,
+            timeout: self.timeout.0,
+            on_wait: self.on_wait.map(Bound::unbind),
+            raised,
+            guards: Mutex::default(),
+            recipe: (recipe.0.unbind(), recipe.1.unbind(), keywords.unbind()),
+        })
+    }
+}
+
+impl Lock {
+    fn timeout(&self, given: Given<Wait>) -> Timeout {
+        match given {
+            Given::AsTheLock => self.timeout,
+            Given::Own(wait) => wait.0,
+        }
+    }
+
+    /// Wait for it without the GIL.
+    fn take(slf: &Bound<'_, Lock>, timeout: Timeout) -> PyResult<Py<Guard>> {
+        let this = slf.get();
+        let py = slf.py();
+        // Once, so that what the callback does counts as waiting.
+        let deadline = Deadline::from(timeout);
+        if this.on_wait.is_some() && timeout != Timeout::Once {
+            match Lock::try_once(slf)? {
+                Ok(guard) => return Ok(guard),
+                // Where this very thread holds it, a refusal comes instead of a wait.
+                Err(busy) if !this.is_of_this_thread() => this.tell_wait(py, &busy)?,
+                Err(_) => {}
+            }
+        }
+        let taken = py.detach(|| this.lock.acquire_until(deadline));
+        match taken {
+            Ok(guard) => Lock::keep(slf, guard),
+            Err(error) => Err(this.failed(py, &error)),
+        }
+    }
+
+    /// One try. The inner error: somebody else holds it.
+    pub(crate) fn try_once(slf: &Bound<'_, Lock>) -> PyResult<Result<Py<Guard>, Error>> {
+        let this = slf.get();
+        let py = slf.py();
+        match py.detach(|| this.lock.try_acquire()) {
+            Ok(guard) => Lock::keep(slf, guard).map(Ok),
+            Err(error) if error.is_held() => Ok(Err(error)),
+            Err(error) => Err(this.failed(py, &error)),
+        }
+    }
+
+    fn tell_wait(&self, py: Python<'_>, busy: &Error) -> PyResult<()> {
+        if let Some(call) = &self.on_wait {
+            call.call1(py, (busy.holders().first().map(Holder::from),))?;
+        }
+        Ok(())
+    }
+
+    /// What a signal handler raised goes before the interruption that it caused.
+    pub(crate) fn failed(&self, py: Python<'_>, error: &Error) -> PyErr {
+        let raised = self.raised.take();
+        match raised {
+            Some(raised) if error.kind() == ErrorKind::Interrupted => raised,
+            _ => raise(py, error),
+        }
+    }
+
+    /// From here on it is held until somebody releases it.
+    pub(crate) fn keep(slf: &Bound<'_, Lock>, guard: sneck::Guard) -> PyResult<Py<Guard>> {
+        let guard = Py::new(slf.py(), Guard::new(guard, slf.clone().unbind()))?;
+        let mut guards = slf.get().guards();
+        guards.push(guard.clone_ref(slf.py()));
+        if guards.len() == 1 {
+            let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+            held.get_or_insert_default()
+                .insert(slf.as_ptr().addr(), slf.clone().unbind());
+        }
+        Ok(guard)
+    }
+
+    /// That guard ends.
+    pub(crate) fn forget(slf: &Bound<'_, Lock>, guard: &Bound<'_, Guard>) {
+        // Dropped once the lists are free: with the last reference Python may run anything.
+        let (_kept, _lock);
+        let mut guards = slf.get().guards();
+        if let Some(at) = guards.iter().position(|kept| kept.is(guard)) {
+            _kept = guards.remove(at);
+        }
+        if guards.is_empty() {
+            let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+            let address = slf.as_ptr().addr();
+            _lock = held.as_mut().and_then(|held| held.remove(&address));
+        }
+    }
+
+    fn guards(&self) -> std::sync::MutexGuard<'_, Vec<Py<Guard>>> {
+        self.guards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The guard that a release without a name means: the last of this thread, or else the last of all. None: not held by this object in this process.
+    fn latest(&self, py: Python<'_>) -> Option<Py<Guard>> {
+        let guards = self.guards();
+        let mut ours = guards.iter().rev().filter(|guard| guard.get().is_ours());
+        let own = ours.clone().find(|guard| guard.get().is_of_this_thread());
+        own.or_else(|| ours.next()).map(|guard| guard.clone_ref(py))
+    }
+
+    fn is_of_this_thread(&self) -> bool {
+        let own = |guard: &Py<Guard>| guard.get().is_ours() && guard.get().is_of_this_thread();
+        self.guards().iter().any(own)
+    }
+
+    fn sighting(&self, py: Python<'_>) -> PyResult<Sighting> {
+        let seen = py.detach(|| self.lock.holder());
+        seen.map_err(|error| raise(py, &error))
+    }
+
+    /// What came of a removal: whose claim it was.
+    fn cleared(&self, py: Python<'_>, cleared: sneck::Result<Cleared>) -> PyResult<Option<Holder>> {
+        match cleared.map_err(|error| raise(py, &error))? {
+            Cleared::Removed { holder, .. } => Ok(Some(Holder::from(&holder))),
+            Cleared::Left {
+                seen,
+                removal: Some(why),
+                ..
+            } => {
+                let what = format!("cannot remove the claim that stands there: {why}");
+                let error = Error::new(ErrorKind::Io, "break", what)
+                    .at(self.lock.place())
+                    .held_by(seen.holders().to_vec());
+                Err(raise(py, &error))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+static HELPERS: PyOnceLock<(Py<PyAny>, Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
+
+/// What is written in Python: acquiring in a task, and decorating.
+fn helpers<'py>(py: Python<'py>) -> PyResult<&'py (Py<PyAny>, Py<PyAny>, Py<PyAny>)> {
+    HELPERS.get_or_try_init(py, || {
+        let tasks = py.import("sneck._tasks")?;
+        let decorate = py.import("sneck._decorator")?.getattr("decorate")?;
+        Ok((
+            tasks.getattr("acquire")?.unbind(),
+            tasks.getattr("leave")?.unbind(),
+            decorate.unbind(),
+        ))
+    })
+}
+
+#[pymethods]
+impl Lock {
+    #[new]
+    #[pyo3(signature = (
+        path, *, protocol = "flock", mode = "exclusive", timeout = Wait(Timeout::Forever), stale = None, reentry = "refuse",
+        record = "none", label = None, on_wait = None
+    ), text_signature = "(path, *, protocol='flock', mode='exclusive', timeout=None, stale='dead', reentry='refuse', record='none', label=None, on_wait=None)")]
+    #[expect(clippy::too_many_arguments, reason = "keywords, in Python")]
+    fn new<'py>(
+        py: Python<'py>,
+        path: PathBuf,
+        protocol: &'py str,
+        mode: &'py str,
+        timeout: Wait,
+        stale: Option<Bound<'py, PyAny>>,
+        reentry: &'py str,
+        record: &'py str,
+        label: Option<String>,
+        on_wait: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Lock> {
+        let wishes = Wishes {
+            mode,
+            timeout,
+            stale,
+            reentry,
+            record,
+            label,
+            on_wait,
+        };
+        // Where it is now, so that a pickled one means the same file elsewhere.
+        let fixed = match protocol {
+            "memory" => path.clone(),
+            _ => std::path::absolute(&path).unwrap_or_else(|_| path.clone()),
+        };
+        let class = py.get_type::<Lock>().into_any();
+        let recipe = (class, (fixed,).into_pyobject(py)?);
+        let make = |builder: LockBuilder| builder.file(protocol, &path);
+        wishes.make(py, make, recipe, &[("protocol", protocol)])
+    }
+
+    /// The lock at a place, written as for the command: `path`, `symlink:path`, `flock+fcntl:path`, `postgres://host/database?lock=name`. The keywords are those of `Lock`.
+    #[staticmethod]
+    #[pyo3(signature = (
+        place, *, mode = "exclusive", timeout = Wait(Timeout::Forever), stale = None, reentry = "refuse", record = "none", label = None, on_wait = None
+    ), text_signature = "(place, *, mode='exclusive', timeout=None, stale='dead', reentry='refuse', record='none', label=None, on_wait=None)")]
+    #[expect(clippy::too_many_arguments, reason = "keywords, in Python")]
+    fn at<'py>(
+        py: Python<'py>,
+        place: PathBuf,
+        mode: &'py str,
+        timeout: Wait,
+        stale: Option<Bound<'py, PyAny>>,
+        reentry: &'py str,
+        record: &'py str,
+        label: Option<String>,
+        on_wait: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Lock> {
+        let wishes = Wishes {
+            mode,
+            timeout,
+            stale,
+            reentry,
+            record,
+            label,
+            on_wait,
+        };
+        let at = py.get_type::<Lock>().getattr("at")?;
+        let recipe = (at, (place.clone(),).into_pyobject(py)?);
+        let make = |builder: LockBuilder| builder.at(&registry().place(&place)?);
+        wishes.make(py, make, recipe, &[])
+    }
+
+    /// Several locks as one: all or nothing, and none of them is held while it waits, so that parties who name them in another order do not wait for each other for ever. Each keeps its own protocol, mode and policy for stale claims.
+    #[staticmethod]
+    #[pyo3(signature = (*locks, timeout = Wait(Timeout::Forever), on_wait = None), text_signature = "(*locks, timeout=None, on_wait=None)")]
+    fn all<'py>(
+        py: Python<'py>,
+        locks: &Bound<'py, PyTuple>,
+        timeout: Wait,
+        on_wait: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Lock> {
+        let parts = locks.iter().map(|lock| {
+            let lock = lock.cast_into::<Lock>();
+            lock.map(|lock| lock.get().lock.clone())
+                .map_err(|_| PyTypeError::new_err("Lock.all takes locks"))
+        });
+        let parts = parts.collect::<PyResult<Vec<_>>>()?;
+        let raised = Raised::default();
+        let keywords = PyDict::new(py);
+        let seconds = match timeout.0 {
+            Timeout::Forever => None,
+            Timeout::Once => Some(0.0),
+            Timeout::After(wait) => Some(wait.as_secs_f64()),
+        };
+        keywords.set_item("timeout", seconds)?;
+        keywords.set_item("on_wait", &on_wait)?;
+        let lock = sneck::Lock::builder()
+            .timeout(timeout.0)
+            .observer(raised.clone())
+            .all(parts)
+            .map_err(|error| raise(py, &error))?;
+        let all = py.get_type::<Lock>().getattr("all")?;
+        Ok(Lock {
+            lock,
+            timeout: timeout.0,
+            on_wait: on_wait.map(Bound::unbind),
+            raised,
+            guards: Mutex::default(),
+            recipe: (all.unbind(), locks.clone().unbind(), keywords.unbind()),
+        })
+    }
+
+    /// Acquire, waiting as long as `timeout` says: seconds, None for ever, 0 for one try; without it as the lock was told. Gives a `Guard`, which releases when left by `with`; `release()` does too.
+    ///
+    /// The wait sleeps in the kernel without the GIL, in the order of arrival, and Ctrl-C ends it at once.
+    ///
+    /// Raises `LockTimeout` (somebody else holds it: `holder` says who), `Reentrant` (this thread does), or another `LockError`.
+    #[pyo3(signature = (timeout = Given::AsTheLock), text_signature = "($self, timeout=...)")]
+    fn acquire(slf: &Bound<'_, Self>, timeout: Given<Wait>) -> PyResult<Py<Guard>> {
+        Lock::take(slf, slf.get().timeout(timeout))
+    }
+
+    /// Try once. True: it is ours, until `release()`. False: somebody holds it, perhaps this very thread. Raises `LockError` if it cannot be known.
+    fn try_acquire(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let this = slf.get();
+        let py = slf.py();
+        match py.detach(|| this.lock.try_acquire()) {
+            Ok(guard) => Lock::keep(slf, guard).map(|_| true),
+            Err(error) if error.is_held() || error.kind() == ErrorKind::Reentrant => Ok(false),
+            Err(error) => Err(this.failed(py, &error)),
+        }
+    }
+
+    /// Release what this object holds: of several holdings (shared, or counted) the last of this thread, or else the last of all. From any thread.
+    ///
+    /// Raises `NotHeld` if this object holds nothing, as in a forked child; `LockLost` if the holding had ended behind our back: whatever stands there now is left alone.
+    fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        match this.latest(slf.py()) {
+            Some(guard) => Guard::end(guard.bind(slf.py())),
+            None => {
+                let held = this.lock.is_held_in_this_process();
+                let why = if held {
+                    "this object does not hold it; another one of this process does"
+                } else {
+                    "this process does not hold it"
+                };
+                Err(not_held(slf.py(), this.lock.place(), why))
+            }
+        }
+    }
+
+    /// `acquire` for asyncio: no thread waits for it, and it may be cancelled at any point.
+    #[pyo3(signature = (timeout = Given::AsTheLock), text_signature = "($self, timeout=...)")]
+    fn acquire_async<'py>(
+        slf: &Bound<'py, Self>,
+        timeout: Given<Wait>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let seconds = match slf.get().timeout(timeout) {
+            Timeout::Forever => None,
+            Timeout::Once => Some(0.0),
+            Timeout::After(wait) => Some(wait.as_secs_f64()),
+        };
+        helpers(py)?.0.bind(py).call1((slf, seconds))
+    }
+
+    /// What a task tries first, and what it hears: a guard, or None if it has to wait. Told to nobody but `sneck/_tasks.py`.
+    #[pyo3(name = "_try")]
+    fn try_for_a_task(slf: &Bound<'_, Self>, will_wait: bool) -> PyResult<Option<Py<Guard>>> {
+        // As a task does: in nobody's name, so that its thread is not taken for the holder.
+        let this = slf.get();
+        let mut future = this.lock.acquire_async_until(Deadline::Once);
+        let polled = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop()));
+        match polled {
+            Poll::Ready(Ok(guard)) => Lock::keep(slf, guard).map(Some),
+            Poll::Ready(Err(error)) if error.is_held() && will_wait => {
+                this.tell_wait(slf.py(), &error)?;
+                Ok(None)
+            }
+            Poll::Ready(Err(error)) => Err(this.failed(slf.py(), &error)),
+            // A server is to be asked.
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    /// Begin to wait as a task.
+    #[pyo3(name = "_begin")]
+    fn begin(
+        slf: &Bound<'_, Self>,
+        timeout: Wait,
+        inbox: &Bound<'_, Inbox>,
+        number: u64,
+    ) -> Waiting {
+        Waiting::begin(slf, Deadline::from(timeout.0), inbox.get(), number)
+    }
+
+    /// Who holds it right now, whoever that is; None if nobody does. Without side effects: nothing is tried, opened or removed. It may be wrong by the time you look at it. Of several shared holders it is one.
+    ///
+    /// Where the holder cannot be named all its facts are None. A claim whose holder is dead counts: `locked()` tells.
+    /// Raises `ForeignFile`, `DamagedClaim`, or another `LockError` if it cannot be seen.
+    fn holder(&self, py: Python<'_>) -> PyResult<Option<Holder>> {
+        match self.sighting(py)? {
+            Sighting::Free => Ok(None),
+            Sighting::Held { holders, .. } => {
+                let nobody = sneck::Holder::unknown(sneck::Source::Record);
+                Ok(Some(Holder::from(holders.first().unwrap_or(&nobody))))
+            }
+            other => Err(self.cannot_see(py, other)),
+        }
+    }
+
+    /// Whether anybody holds it right now: this process, this very object, or somebody else. A claim whose holder is proved dead does not count.
+    ///
+    /// What it cannot tell: whether it will be free when you acquire it. Whoever must not be disturbed acquires; `locked()` is for telling people.
+    /// Raises as `holder()`.
+    fn locked(&self, py: Python<'_>) -> PyResult<bool> {
+        match self.sighting(py)? {
+            Sighting::Free => Ok(false),
+            seen @ Sighting::Held { .. } => {
+                let verdict = py.detach(|| self.lock.verdict(&seen));
+                Ok(!verdict.is_some_and(|verdict| verdict.is_gone()))
+            }
+            // Somebody is writing it, or it has to be looked at by a person: nobody can acquire it.
+            Sighting::Damaged { .. } => Ok(true),
+            other => Err(self.cannot_see(py, other)),
+        }
+    }
+
+    /// Remove the claim that stands there if the lock's policy for stale claims allows; takes nothing. Gives whose it was; None: nothing stood there, or its holder is not proved dead.
+    ///
+    /// Raises `Unsupported` where there are no claims to remove and somebody holds it (kernel locks end with their process), `ForeignFile`, or another `LockError`.
+    fn break_stale(&self, py: Python<'_>) -> PyResult<Option<Holder>> {
+        let cleared = py.detach(|| self.lock.break_stale());
+        self.cleared(py, cleared)
+    }
+
+    /// Remove the claim that stands there, **whoever holds it**. Gives whose it was, or None if nothing stood there. The robbed holder finds out at its release.
+    ///
+    /// Raises as `break_stale()`.
+    fn force_release(&self, py: Python<'_>) -> PyResult<Option<Holder>> {
+        let cleared = py.detach(|| self.lock.force_release());
+        self.cleared(py, cleared)
+    }
+
+    /// Whether this object holds it, in any thread or task.
+    #[getter]
+    fn held(&self, py: Python<'_>) -> bool {
+        self.latest(py).is_some()
+    }
+
+    /// Whether this process holds it, through any object.
+    #[getter]
+    fn held_in_this_process(&self) -> bool {
+        self.lock.is_held_in_this_process()
+    }
+
+    /// Where it is, absolute; a server's address, without its scheme and password; a name in memory.
+    #[getter]
+    fn path(&self) -> OsString {
+        options::path(self.lock.place())
+    }
+
+    /// The place as the command writes it, for a person: `symlink:/run/app.lock`.
+    #[getter]
+    fn place(&self) -> String {
+        self.lock.place().to_string()
+    }
+
+    /// How holding is written down.
+    #[getter]
+    fn protocol(&self) -> &str {
+        self.lock.place().scheme()
+    }
+
+    /// How long `acquire` waits when it is not told: seconds, or None for ever.
+    #[getter]
+    fn get_timeout(&self) -> Option<f64> {
+        match self.timeout {
+            Timeout::Forever => None,
+            Timeout::Once => Some(0.0),
+            Timeout::After(wait) => Some(wait.as_secs_f64()),
+        }
+    }
+
+    fn __enter__(slf: &Bound<'_, Self>) -> PyResult<Py<Guard>> {
+        Lock::take(slf, slf.get().timeout)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        // A forked child that leaves the block has nothing to release, and it may be on its way out with an exception of its own.
+        let copies = |lock: &Lock| lock.guards().iter().any(|guard| !guard.get().is_ours());
+        match slf.get().latest(slf.py()) {
+            Some(guard) => Guard::end(guard.bind(slf.py())),
+            None if copies(slf.get()) => Ok(()),
+            None => Lock::release(slf),
+        }
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Lock::acquire_async(slf, Given::AsTheLock)
+    }
+
+    #[pyo3(signature = (*exception))]
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        exception: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        helpers(py)?.1.bind(py).call1((slf, exception))
+    }
+
+    /// As a decorator: the function, or coroutine function, runs while the lock is held.
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        function: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        helpers(py)?.2.bind(py).call1((slf, function))
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let again = py.import("sneck._errors")?.getattr("again")?;
+        let (call, arguments, keywords) = &self.recipe;
+        (again, (call, arguments, keywords)).into_bound_py_any(py)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let state = if self.held(py) { " held" } else { "" };
+        format!("<sneck.Lock {:?}{state}>", self.lock.place())
+    }
+}
+
+impl Lock {
+    pub(crate) fn native(&self) -> &sneck::Lock {
+        &self.lock
+    }
+
+    /// What stands there is no lock that could be held or free.
+    fn cannot_see(&self, py: Python<'_>, seen: Sighting) -> PyErr {
+        let (kind, what) = match seen {
+            Sighting::Damaged { what, .. } => (ErrorKind::Damaged, what),
+            Sighting::Foreign { what } => (ErrorKind::Foreign, format!("this is {what}")),
+            Sighting::Unknown { why } => {
+                (ErrorKind::Io, format!("it cannot be seen from here: {why}"))
+            }
+            _ => (ErrorKind::Io, "it cannot be seen".to_owned()),
+        };
+        raise(py, &Error::new(kind, "look", what).at(self.lock.place()))
+    }
+}
+
+/// Release all that this process holds: at its orderly end.
+#[pyfunction]
+pub(crate) fn release_all(py: Python<'_>) {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    for lock in held.into_iter().flatten().map(|(_, lock)| lock) {
+        while let Some(guard) = lock.get().latest(py) {
+            // Nobody is left to hear of it.
+            let _ = Guard::end(guard.bind(py));
+        }
+    }
+}

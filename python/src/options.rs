@@ -1,0 +1,129 @@
+//! What a lock is asked for in Python, read: words, seconds, paths.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDelta, PyEllipsis, PyString};
+use sneck::{Mode, Place, Record, Reentry, Stale, Timeout};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long to wait: seconds, or None for ever.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wait(pub(crate) Timeout);
+
+impl<'py> FromPyObject<'_, 'py> for Wait {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Wait> {
+        if object.is_none() {
+            return Ok(Wait(Timeout::Forever));
+        }
+        let seconds: f64 = object.extract().map_err(|_| {
+            PyTypeError::new_err("timeout: a number of seconds, or None to wait for ever")
+        })?;
+        if seconds == f64::INFINITY {
+            return Ok(Wait(Timeout::Forever));
+        }
+        // As it comes: a number below zero or none at all is an error there.
+        let wait = span(seconds).map_err(|()| {
+            let what = format!(
+                "timeout: {seconds} is not a time to wait; None waits for ever, 0 tries once"
+            );
+            PyValueError::new_err(what)
+        })?;
+        Ok(Wait(Timeout::from(wait)))
+    }
+}
+
+fn span(seconds: f64) -> Result<Duration, ()> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| ())
+}
+
+/// What one call may leave to its lock, by `...`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Given<T> {
+    AsTheLock,
+    Own(T),
+}
+
+impl<'a, 'py, T: FromPyObject<'a, 'py, Error = PyErr>> FromPyObject<'a, 'py> for Given<T> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Given<T>> {
+        if object.is_instance_of::<PyEllipsis>() {
+            return Ok(Given::AsTheLock);
+        }
+        object.extract().map(Given::Own)
+    }
+}
+
+pub(crate) fn mode(word: &str) -> PyResult<Mode> {
+    match word {
+        "exclusive" => Ok(Mode::Exclusive),
+        "shared" => Ok(Mode::Shared),
+        _ => Err(unknown("mode", word, "'exclusive' or 'shared'")),
+    }
+}
+
+pub(crate) fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Exclusive => "exclusive",
+        Mode::Shared => "shared",
+    }
+}
+
+pub(crate) fn reentry(word: &str) -> PyResult<Reentry> {
+    match word {
+        "refuse" => Ok(Reentry::Refuse),
+        "wait" => Ok(Reentry::Wait),
+        "idempotent" => Ok(Reentry::Idempotent),
+        _ => Err(unknown("reentry", word, "'refuse', 'wait' or 'idempotent'")),
+    }
+}
+
+pub(crate) fn record(word: &str) -> PyResult<Record> {
+    match word {
+        "none" => Ok(Record::None),
+        "pid" => Ok(Record::Pid),
+        _ => Err(unknown("record", word, "'none' or 'pid'")),
+    }
+}
+
+/// Where it is: absolute for files, a name for what is in memory, a server's address without its scheme.
+pub(crate) fn path(place: &Place) -> OsString {
+    let absolute = match place.scheme() {
+        "memory" => None,
+        _ => place.absolute_path().ok(),
+    };
+    absolute.map_or_else(|| place.rest().to_owned(), PathBuf::into_os_string)
+}
+
+const STALE: &str = "'never', 'dead', 'likely', 'force', or an age in seconds or as a timedelta";
+
+pub(crate) fn stale(given: &Bound<'_, PyAny>) -> PyResult<Stale> {
+    if let Ok(word) = given.cast::<PyString>() {
+        let word: String = word.extract()?;
+        return match word.as_str() {
+            "never" => Ok(Stale::Never),
+            "dead" => Ok(Stale::Dead),
+            "likely" => Ok(Stale::Likely),
+            "force" => Ok(Stale::Force),
+            other => Err(unknown("stale", other, STALE)),
+        };
+    }
+    if given.is_instance_of::<PyDelta>() {
+        return given.extract().map(Stale::After);
+    }
+    let seconds: f64 = given
+        .extract()
+        .map_err(|_| PyTypeError::new_err(format!("stale: {STALE}")))?;
+    match span(seconds) {
+        Ok(age) => Ok(Stale::After(age)),
+        Err(()) => Err(PyValueError::new_err(format!("stale: {seconds} is no age"))),
+    }
+}
+
+fn unknown(what: &str, word: &str, known: &str) -> PyErr {
+    PyValueError::new_err(format!("{what}: '{word}' is not known; it is {known}"))
+}
