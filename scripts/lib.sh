@@ -195,17 +195,36 @@ need_rust() {
 
 # --- Python ----------------------------------------------------------------------------------------
 
-# A Python of our own with the packages of requirements.txt; made anew when those or Python change.
+# make_venv FOLDER PYTHON REQUIREMENTS…: a Python of our own with these packages; made anew when they or Python change.
+make_venv() {
+    local folder=$1 python=$2 stamp=$1/made-from want file
+    shift 2
+    want=$("$python" --version; command -v "$python"; cat "$@")
+    [[ -e $stamp && $(<"$stamp") == "$want" ]] && return
+    "$python" -m venv --clear "$folder"
+    for file in "$@"; do
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+            --only-binary :all: -r "$file" </dev/null
+    done
+    printf '%s\n' "$want" >"$stamp"
+}
+
+# The Python for everything that is met or used in the tests.
 need_venv() {
-    local stamp want
     venv=$target/venv
-    stamp=$venv/made-from
-    want=$(python3 --version; command -v python3; cat "$root/scripts/requirements.txt")
-    if [[ ! -e $stamp || $(<"$stamp") != "$want" ]]; then
-        python3 -m venv --clear "$venv"
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-            --only-binary :all: -r "$root/scripts/requirements.txt" </dev/null
-        printf '%s\n' "$want" >"$stamp"
-    fi
+    make_venv "$venv" python3 "$root"/scripts/requirements{,-pytest}.txt
     printf 'Python: %s, %s\n' "$("$venv/bin/python" --version)" "$venv"
+}
+
+# Those of CPython 3.9 to 3.13 that are here, one a line: on PATH, or where pyenv keeps them.
+pythons() {
+    local minor found
+    for minor in 9 10 11 12 13; do
+        for found in "python3.$minor" "$(pyenv prefix "3.$minor" 2>/dev/null || true)/bin/python"; do
+            if "$found" -c "import sys; sys.exit(sys.version_info[:2] != (3, $minor))" 2>/dev/null; then
+                command -v "$found"
+                break
+            fi
+        done
+    done
 }

@@ -6,7 +6,6 @@ use crate::lock::Lock;
 use crate::options::mode_name;
 use pyo3::prelude::*;
 use sneck::{Clean, Standing};
-use std::process;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -18,11 +17,9 @@ use std::thread::{self, ThreadId};
 pub(crate) struct Guard {
     guard: Mutex<Option<sneck::Guard>>,
     lock: Py<Lock>,
-    place: sneck::Place,
     mode: &'static str,
     clean: Clean,
     broken: Vec<Holder>,
-    pid: u32,
     thread: ThreadId,
 }
 
@@ -30,19 +27,23 @@ impl Guard {
     pub(crate) fn new(guard: sneck::Guard, lock: Py<Lock>) -> Guard {
         Guard {
             lock,
-            place: guard.place().clone(),
             mode: mode_name(guard.mode()),
             clean: guard.was_clean(),
             broken: guard.broken().iter().map(Holder::from).collect(),
-            pid: process::id(),
             thread: thread::current().id(),
             guard: Mutex::new(Some(guard)),
         }
     }
 
-    /// Whether it came about in this process: a forked child has a copy that holds nothing.
+    /// Whether it is to be released, in this process: a forked child has a copy that holds nothing.
     pub(crate) fn is_ours(&self) -> bool {
-        self.pid == process::id()
+        self.look(|_| ()).is_some()
+    }
+
+    /// Whether it is what a fork left in the child.
+    pub(crate) fn is_copy(&self) -> bool {
+        let guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.as_ref().is_some_and(sneck::Guard::is_copy)
     }
 
     pub(crate) fn is_of_this_thread(&self) -> bool {
@@ -52,7 +53,11 @@ impl Guard {
     /// Read something of the holding. None: it was released, or is a copy.
     fn look<R>(&self, look: impl FnOnce(&sneck::Guard) -> R) -> Option<R> {
         let guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.as_ref().filter(|_| self.is_ours()).map(look)
+        guard.as_ref().filter(|guard| !guard.is_copy()).map(look)
+    }
+
+    fn place(&self) -> &sneck::Place {
+        self.lock.get().native().place()
     }
 
     /// Release it, once.
@@ -67,15 +72,15 @@ impl Guard {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         match guard {
-            Some(guard) if this.is_ours() => py
+            Some(guard) if !guard.is_copy() => py
                 .detach(|| guard.release())
                 .map_err(|error| raise(py, &error)),
             Some(_) => {
                 let why =
                     "this process is a fork of the one that holds it, and holds nothing itself";
-                Err(not_held(py, &this.place, why))
+                Err(not_held(py, this.place(), why))
             }
-            None => Err(not_held(py, &this.place, "it was released already")),
+            None => Err(not_held(py, this.place(), "it was released already")),
         }
     }
 }
@@ -128,7 +133,7 @@ impl Guard {
             Some(held) => held.map_err(|error| raise(py, &error)),
             None => Err(not_held(
                 py,
-                &self.place,
+                self.place(),
                 "it was released, or this process is a fork of the holder",
             )),
         }
@@ -145,10 +150,15 @@ impl Guard {
         slf
     }
 
-    #[pyo3(signature = (*_exception))]
-    fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[pyo3(signature = (_kind = None, _exception = None, _trace = None), text_signature = "($self, kind=None, exception=None, trace=None, /)")]
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        _kind: Option<&Bound<'_, PyAny>>,
+        _exception: Option<&Bound<'_, PyAny>>,
+        _trace: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         // A forked child that leaves the block has nothing to release, and it may be on its way out with an exception of its own.
-        if !slf.get().is_ours() {
+        if slf.get().is_copy() {
             return Ok(());
         }
         Guard::end(slf)
@@ -160,6 +170,6 @@ impl Guard {
             Some(Standing::Lost(_)) => "lost",
             _ => "released",
         };
-        format!("<sneck.Guard {} {state}>", self.place)
+        format!("<sneck.Guard {} {state}>", self.place())
     }
 }

@@ -7,6 +7,7 @@ mod guard;
 mod holder;
 mod lock;
 mod options;
+mod recipe;
 mod signals;
 mod tasks;
 

@@ -6,6 +6,7 @@ use crate::errors::{not_held, raise};
 use crate::guard::Guard;
 use crate::holder::Holder;
 use crate::options::{self, Given, Wait};
+use crate::recipe::{Recipe, Wishes, callback, registry};
 use crate::signals::Raised;
 use crate::tasks::{Inbox, Waiting};
 use pyo3::IntoPyObjectExt as _;
@@ -13,26 +14,17 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
-use sneck::{Cleared, Deadline, Error, ErrorKind, LockBuilder, Registry, Sighting, Timeout};
+use sneck::{Cleared, Deadline, Error, ErrorKind, LockBuilder, Sighting, Timeout};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::future::Future as _;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// Locks that are held: whoever loses sight of a lock still holds it.
 static HELD: Mutex<Option<HashMap<usize, Py<Lock>>>> = Mutex::new(None);
-
-fn registry() -> &'static Registry {
-    static ALL: OnceLock<Registry> = OnceLock::new();
-    ALL.get_or_init(|| {
-        let mut registry = Registry::local();
-        sneck_postgres::register(&mut registry);
-        registry
-    })
-}
 
 /// A lock that at most one party may hold, or any number of shared holders.
 ///
@@ -57,88 +49,27 @@ pub(crate) struct Lock {
     on_wait: Option<Py<PyAny>>,
     raised: Raised,
     guards: Mutex<Vec<Py<Guard>>>,
-    /// How to make another one: a callable, its arguments and keywords.
-    recipe: (Py<PyAny>, Py<PyTuple>, Py<PyDict>),
-}
-
-/// All that a lock may be told, besides where it is.
-struct Wishes<'py> {
-    mode: &'py str,
-    timeout: Wait,
-    stale: Option<Bound<'py, PyAny>>,
-    reentry: &'py str,
-    record: &'py str,
-    label: Option<String>,
-    on_wait: Option<Bound<'py, PyAny>>,
-}
-
-impl Wishes<'_> {
-    fn builder(&self, raised: &Raised) -> PyResult<LockBuilder> {
-        let mut builder = sneck::Lock::builder()
-            .registry(registry())
-            .mode(options::mode(self.mode)?)
-            .timeout(self.timeout.0)
-            .reentry(options::reentry(self.reentry)?)
-            .record(options::record(self.record)?)
-            .observer(raised.clone());
-        if let Some(stale) = &self.stale {
-            builder = builder.stale(options::stale(stale)?);
-        }
-        if let Some(label) = &self.label {
-            builder = builder.label(label);
-        }
-        match &self.on_wait {
-            Some(call) if !call.is_callable() => {
-                Err(PyTypeError::new_err("on_wait: something to call, or None"))
-            }
-            _ => Ok(builder),
-        }
-    }
-
-    fn keywords<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let keywords = PyDict::new(py);
-        keywords.set_item("mode", self.mode)?;
-        let seconds = match self.timeout.0 {
-            Timeout::Forever => None,
-            Timeout::Once => Some(0.0),
-            Timeout::After(wait) => Some(wait.as_secs_f64()),
-        };
-        keywords.set_item("timeout", seconds)?;
-        if let Some(stale) = &self.stale {
-            keywords.set_item("stale", stale)?;
-        }
-        keywords.set_item("reentry", self.reentry)?;
-        keywords.set_item("record", self.record)?;
-        keywords.set_item("label", &self.label)?;
-        keywords.set_item("on_wait", &self.on_wait)?;
-        Ok(keywords)
-    }
-
-    fn make<'py>(
-        self,
-        py: Python<'py>,
-        make: impl FnOnce(LockBuilder) -> sneck::Result<sneck::Lock>,
-        recipe: (Bound<'py, PyAny>, Bound<'py, PyTuple>),
-        more: &[(&str, &str)],
-    ) -> PyResult<Lock> {
-        let raised = Raised::default();
-        let lock = make(self.builder(&raised)?).map_err(|error| raise(py, &error))?;
-        let keywords = self.keywords(py)?;
-        for (name, value) in more {
-            keywords.set_item(name, value)?;
-        }
-        Ok(Lock {
-            lock,
-            timeout: self.timeout.0,
-            on_wait: self.on_wait.map(Bound::unbind),
-            raised,
-            guards: Mutex::default(),
-            recipe: (recipe.0.unbind(), recipe.1.unbind(), keywords.unbind()),
-        })
-    }
+    recipe: Recipe,
 }
 
 impl Lock {
+    pub(crate) fn of(
+        lock: sneck::Lock,
+        timeout: Wait,
+        on_wait: Option<Bound<'_, PyAny>>,
+        raised: Raised,
+        recipe: Recipe,
+    ) -> PyResult<Lock> {
+        Ok(Lock {
+            lock,
+            timeout: timeout.0,
+            on_wait: callback(on_wait)?,
+            raised,
+            guards: Mutex::default(),
+            recipe,
+        })
+    }
+
     fn timeout(&self, given: Given<Wait>) -> Timeout {
         match given {
             Given::AsTheLock => self.timeout,
@@ -313,10 +244,9 @@ impl Lock {
             "memory" => path.clone(),
             _ => std::path::absolute(&path).unwrap_or_else(|_| path.clone()),
         };
-        let class = py.get_type::<Lock>().into_any();
-        let recipe = (class, (fixed,).into_pyobject(py)?);
+        let arguments = (fixed,).into_pyobject(py)?;
         let make = |builder: LockBuilder| builder.file(protocol, &path);
-        wishes.make(py, make, recipe, &[("protocol", protocol)])
+        wishes.make(py, make, None, arguments, &[("protocol", protocol)])
     }
 
     /// The lock at a place, written as for the command: `path`, `symlink:path`, `flock+fcntl:path`, `postgres://host/database?lock=name`. The keywords are those of `Lock`.
@@ -345,10 +275,9 @@ impl Lock {
             label,
             on_wait,
         };
-        let at = py.get_type::<Lock>().getattr("at")?;
-        let recipe = (at, (place.clone(),).into_pyobject(py)?);
+        let arguments = (place.clone(),).into_pyobject(py)?;
         let make = |builder: LockBuilder| builder.at(&registry().place(&place)?);
-        wishes.make(py, make, recipe, &[])
+        wishes.make(py, make, Some("at"), arguments, &[])
     }
 
     /// Several locks as one: all or nothing, and none of them is held while it waits, so that parties who name them in another order do not wait for each other for ever. Each keeps its own protocol, mode and policy for stale claims.
@@ -368,27 +297,19 @@ impl Lock {
         let parts = parts.collect::<PyResult<Vec<_>>>()?;
         let raised = Raised::default();
         let keywords = PyDict::new(py);
-        let seconds = match timeout.0 {
-            Timeout::Forever => None,
-            Timeout::Once => Some(0.0),
-            Timeout::After(wait) => Some(wait.as_secs_f64()),
-        };
-        keywords.set_item("timeout", seconds)?;
+        keywords.set_item("timeout", timeout.seconds())?;
         keywords.set_item("on_wait", &on_wait)?;
         let lock = sneck::Lock::builder()
             .timeout(timeout.0)
             .observer(raised.clone())
             .all(parts)
             .map_err(|error| raise(py, &error))?;
-        let all = py.get_type::<Lock>().getattr("all")?;
-        Ok(Lock {
-            lock,
-            timeout: timeout.0,
-            on_wait: on_wait.map(Bound::unbind),
-            raised,
-            guards: Mutex::default(),
-            recipe: (all.unbind(), locks.clone().unbind(), keywords.unbind()),
-        })
+        let recipe = Recipe(
+            Recipe::call(py, Some("all"))?.unbind(),
+            locks.clone().unbind(),
+            keywords.unbind(),
+        );
+        Lock::of(lock, timeout, on_wait, raised, recipe)
     }
 
     /// Acquire, waiting as long as `timeout` says: seconds, None for ever, 0 for one try; without it as the lock was told. Gives a `Guard`, which releases when left by `with`; `release()` does too.
@@ -438,11 +359,7 @@ impl Lock {
         timeout: Given<Wait>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let seconds = match slf.get().timeout(timeout) {
-            Timeout::Forever => None,
-            Timeout::Once => Some(0.0),
-            Timeout::After(wait) => Some(wait.as_secs_f64()),
-        };
+        let seconds = Wait(slf.get().timeout(timeout)).seconds();
         helpers(py)?.0.bind(py).call1((slf, seconds))
     }
 
@@ -557,21 +474,22 @@ impl Lock {
     /// How long `acquire` waits when it is not told: seconds, or None for ever.
     #[getter]
     fn get_timeout(&self) -> Option<f64> {
-        match self.timeout {
-            Timeout::Forever => None,
-            Timeout::Once => Some(0.0),
-            Timeout::After(wait) => Some(wait.as_secs_f64()),
-        }
+        Wait(self.timeout).seconds()
     }
 
     fn __enter__(slf: &Bound<'_, Self>) -> PyResult<Py<Guard>> {
         Lock::take(slf, slf.get().timeout)
     }
 
-    #[pyo3(signature = (*_exception))]
-    fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[pyo3(signature = (_kind = None, _exception = None, _trace = None), text_signature = "($self, kind=None, exception=None, trace=None, /)")]
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        _kind: Option<&Bound<'_, PyAny>>,
+        _exception: Option<&Bound<'_, PyAny>>,
+        _trace: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         // A forked child that leaves the block has nothing to release, and it may be on its way out with an exception of its own.
-        let copies = |lock: &Lock| lock.guards().iter().any(|guard| !guard.get().is_ours());
+        let copies = |lock: &Lock| lock.guards().iter().any(|guard| guard.get().is_copy());
         match slf.get().latest(slf.py()) {
             Some(guard) => Guard::end(guard.bind(slf.py())),
             None if copies(slf.get()) => Ok(()),
@@ -603,7 +521,7 @@ impl Lock {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let again = py.import("sneck._errors")?.getattr("again")?;
-        let (call, arguments, keywords) = &self.recipe;
+        let Recipe(call, arguments, keywords) = &self.recipe;
         (again, (call, arguments, keywords)).into_bound_py_any(py)
     }
 

@@ -36,6 +36,17 @@ impl<'py> FromPyObject<'_, 'py> for Wait {
     }
 }
 
+impl Wait {
+    /// As Python writes it.
+    pub(crate) fn seconds(self) -> Option<f64> {
+        match self.0 {
+            Timeout::Forever => None,
+            Timeout::Once => Some(0.0),
+            Timeout::After(wait) => Some(wait.as_secs_f64()),
+        }
+    }
+}
+
 fn span(seconds: f64) -> Result<Duration, ()> {
     Duration::try_from_secs_f64(seconds).map_err(|_| ())
 }

@@ -279,6 +279,11 @@ impl Guard {
         )
     }
 
+    /// Whether this is what a fork left in the child: it holds nothing, and releasing or dropping it does nothing.
+    pub fn is_copy(&self) -> bool {
+        self.holding.is_copy()
+    }
+
     /// Whether the last holder released: [`Clean::No`] means that it died, and that what the lock guards may be half done.
     pub fn was_clean(&self) -> Clean {
         self.holding.clean

@@ -1,0 +1,115 @@
+//! How a lock is made, from what it is asked for in Python, and how it is made again where it was pickled.
+
+use crate::errors::raise;
+use crate::lock::Lock;
+use crate::options::{self, Wait};
+use crate::signals::Raised;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use sneck::{LockBuilder, Registry};
+use std::sync::OnceLock;
+
+/// All protocols that places may name.
+pub(crate) fn registry() -> &'static Registry {
+    static ALL: OnceLock<Registry> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let mut registry = Registry::local();
+        sneck_postgres::register(&mut registry);
+        registry
+    })
+}
+
+/// How to make another one: a callable, its arguments and keywords.
+#[derive(Debug)]
+pub(crate) struct Recipe(
+    pub(crate) Py<PyAny>,
+    pub(crate) Py<PyTuple>,
+    pub(crate) Py<PyDict>,
+);
+
+impl Recipe {
+    /// The class, or what the class calls by this name.
+    pub(crate) fn call<'py>(py: Python<'py>, name: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+        let class = py.get_type::<Lock>();
+        match name {
+            Some(name) => class.getattr(name),
+            None => Ok(class.into_any()),
+        }
+    }
+}
+
+/// All that a lock may be told, besides where it is.
+pub(crate) struct Wishes<'py> {
+    pub(crate) mode: &'py str,
+    pub(crate) timeout: Wait,
+    pub(crate) stale: Option<Bound<'py, PyAny>>,
+    pub(crate) reentry: &'py str,
+    pub(crate) record: &'py str,
+    pub(crate) label: Option<String>,
+    pub(crate) on_wait: Option<Bound<'py, PyAny>>,
+}
+
+impl Wishes<'_> {
+    fn builder(&self, raised: &Raised) -> PyResult<LockBuilder> {
+        let mut builder = sneck::Lock::builder()
+            .registry(registry())
+            .mode(options::mode(self.mode)?)
+            .timeout(self.timeout.0)
+            .reentry(options::reentry(self.reentry)?)
+            .record(options::record(self.record)?)
+            .observer(raised.clone());
+        if let Some(stale) = &self.stale {
+            builder = builder.stale(options::stale(stale)?);
+        }
+        if let Some(label) = &self.label {
+            builder = builder.label(label);
+        }
+        Ok(builder)
+    }
+
+    fn keywords<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("mode", self.mode)?;
+        keywords.set_item("timeout", self.timeout.seconds())?;
+        keywords.set_item("stale", &self.stale)?;
+        keywords.set_item("reentry", self.reentry)?;
+        keywords.set_item("record", self.record)?;
+        keywords.set_item("label", &self.label)?;
+        keywords.set_item("on_wait", &self.on_wait)?;
+        Ok(keywords)
+    }
+
+    /// The lock. `name` and `arguments` are for the recipe; so is what its keywords are to say `more`.
+    pub(crate) fn make<'py>(
+        self,
+        py: Python<'py>,
+        make: impl FnOnce(LockBuilder) -> sneck::Result<sneck::Lock>,
+        name: Option<&str>,
+        arguments: Bound<'py, PyTuple>,
+        more: &[(&str, &str)],
+    ) -> PyResult<Lock> {
+        let raised = Raised::default();
+        let lock = make(self.builder(&raised)?).map_err(|error| raise(py, &error))?;
+        let keywords = self.keywords(py)?;
+        for (name, value) in more {
+            keywords.set_item(name, value)?;
+        }
+        let recipe = Recipe(
+            Recipe::call(py, name)?.unbind(),
+            arguments.unbind(),
+            keywords.unbind(),
+        );
+        Lock::of(lock, self.timeout, self.on_wait, raised, recipe)
+    }
+}
+
+/// Something that can be called, or nothing.
+pub(crate) fn callback(on_wait: Option<Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+    match on_wait {
+        Some(call) if !call.is_callable() => {
+            Err(PyTypeError::new_err("on_wait: something to call, or None"))
+        }
+        on_wait => Ok(on_wait.map(Bound::unbind)),
+    }
+}
