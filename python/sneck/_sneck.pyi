@@ -55,7 +55,11 @@ class Guard:
     def release(self) -> None: ...
     def __enter__(self) -> Guard: ...
     def __exit__(
-        self, kind: type[BaseException] | None = ..., exception: BaseException | None = ..., trace: TracebackType | None = ..., /
+        self,
+        kind: type[BaseException] | None = ...,
+        exception: BaseException | None = ...,
+        trace: TracebackType | None = ...,
+        /,
     ) -> None: ...
 
 class Lock:
@@ -108,11 +112,19 @@ class Lock:
     def timeout(self) -> float | None: ...
     def __enter__(self) -> Guard: ...
     def __exit__(
-        self, kind: type[BaseException] | None = ..., exception: BaseException | None = ..., trace: TracebackType | None = ..., /
+        self,
+        kind: type[BaseException] | None = ...,
+        exception: BaseException | None = ...,
+        trace: TracebackType | None = ...,
+        /,
     ) -> None: ...
     def __aenter__(self) -> Awaitable[Guard]: ...
     def __aexit__(
-        self, kind: type[BaseException] | None = ..., exception: BaseException | None = ..., trace: TracebackType | None = ..., /
+        self,
+        kind: type[BaseException] | None = ...,
+        exception: BaseException | None = ...,
+        trace: TracebackType | None = ...,
+        /,
     ) -> Awaitable[None]: ...
     def __call__(self, function: _F, /) -> _F: ...
     def _try(self, will_wait: bool) -> Guard | None: ...

@@ -86,7 +86,10 @@ def test_releasing_what_is_not_held_is_an_error(tmp_path):
         assert other.held
 
 
-@pytest.mark.parametrize("wrong", [{"mode": "x"}, {"timeout": -1}, {"timeout": float("nan")}, {"stale": "x"}, {"protocol": "x"}, {"reentry": "x"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"mode": "x"}, {"timeout": -1}, {"timeout": float("nan")}, {"stale": "x"}, {"protocol": "x"}, {"reentry": "x"}],
+)
 def test_wrong_words_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError):
         sneck.Lock(tmp_path / "lock", **wrong)
