@@ -12,8 +12,10 @@ that blocks the next one. For asyncio: `async with lock:`.
 Modules that stand in for older libraries are in `sneck.compat`.
 """
 
+import _thread
 import atexit as _atexit
 
+from . import _decorator, _errors, _sneck, _tasks
 from ._errors import (
     CannotCreate,
     DamagedClaim,
@@ -30,7 +32,7 @@ from ._errors import (
     Unreachable,
     Unsupported,
 )
-from ._sneck import Guard, Holder, Lock, release_all as _release_all
+from ._sneck import Guard, Holder, Lock
 
 __all__ = [
     "CannotCreate",
@@ -52,5 +54,11 @@ __all__ = [
     "Unsupported",
 ]
 
+_sneck.equip(_errors.from_native, _errors.again, _tasks.acquire, _tasks.leave, _decorator.decorate)
+
+
 # Claims that are files would outlive an orderly end, and be taken for those of a crash.
-_atexit.register(_release_all)
+@_atexit.register
+def _leave():
+    # Those that are left by now are daemon threads.
+    _sneck.release_all(_thread._count() > 0)

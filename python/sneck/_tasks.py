@@ -4,7 +4,6 @@ No thread waits. A task that is cancelled drops its future, which gives up its p
 lock itself if it was granted meanwhile. Not for: the waiting itself.
 """
 
-import asyncio
 import itertools
 import weakref
 
@@ -31,31 +30,36 @@ _numbers = itertools.count()
 
 async def acquire(lock, timeout):
     """The guard of a lock; what `Lock.acquire_async` and `async with` await."""
-    guard = lock._try(timeout != 0)
-    if guard is not None:
-        return guard
+    # Not before: it is most of what importing this package would take.
+    import asyncio
+
     loop = asyncio.get_running_loop()
     post = _posts.get(loop)
     if post is None:
         post = _posts[loop] = _Post()
-    if not post.asleep:
-        loop.add_reader(post.inbox.fileno(), post.deliver)
     number = next(_numbers)
-    post.asleep[number] = None
-    waiting = None
+    waiting = lock._begin(timeout, post.inbox, number)
+    guard = waiting.poll()
+    if guard is not None:
+        return guard
     try:
-        waiting = lock._begin(timeout, post.inbox, number)
-        while True:
-            # Made before the poll: a wake-up may come while it runs.
+        lock._tell_wait()
+        # A wake-up that came meanwhile is not lost: it is delivered by the loop, which does not run before the first await.
+        if not post.asleep:
+            loop.add_reader(post.inbox.fileno(), post.deliver)
+        while guard is None:
             bell = post.asleep[number] = loop.create_future()
-            guard = waiting.poll()
-            if guard is not None:
-                return guard
             await bell
+            guard = waiting.poll()
+        return guard
+    except BaseException:
+        # A signal handler may raise between the poll and the return.
+        if guard is not None:
+            guard.release()
+        raise
     finally:
-        if waiting is not None:
-            waiting.close()
-        del post.asleep[number]
+        waiting.close()
+        post.asleep.pop(number, None)
         if not post.asleep and not loop.is_closed():
             loop.remove_reader(post.inbox.fileno())
 

@@ -2,15 +2,13 @@
 //!
 //! Not for: the exceptions themselves, which are Python: `sneck/_errors.py`.
 
+use crate::equipment::equipment;
 use crate::holder::Holder;
 use crate::options;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use sneck::ErrorKind;
 use std::error::Error as _;
 use std::io;
-
-static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The exception that says this.
 pub(crate) fn raise(py: Python<'_>, error: &sneck::Error) -> PyErr {
@@ -47,9 +45,7 @@ pub(crate) fn not_held(py: Python<'_>, place: &sneck::Place, why: &str) -> PyErr
 }
 
 fn make<'py>(py: Python<'py>, facts: impl pyo3::call::PyCallArgs<'py>) -> PyErr {
-    let made = MAKE
-        .import(py, "sneck._errors", "from_native")
-        .and_then(|make| make.call1(facts));
+    let made = equipment(py).and_then(|equipment| equipment.exception.bind(py).call1(facts));
     match made {
         Ok(exception) => PyErr::from_value(exception),
         Err(failure) => failure,

@@ -2,6 +2,7 @@
 //!
 //! Not for: how a lock is acquired, waited for or judged (that is the library), the exceptions themselves (`sneck/_errors.py`), asyncio (`sneck/_tasks.py`).
 
+mod equipment;
 mod errors;
 mod guard;
 mod holder;
@@ -17,6 +18,8 @@ use pyo3::prelude::*;
 // Guards and the lists of them lean on the GIL: a build without one turns it on again.
 #[pymodule(gil_used = true)]
 mod _sneck {
+    #[pymodule_export]
+    use crate::equipment::equip;
     #[pymodule_export]
     use crate::guard::Guard;
     #[pymodule_export]

@@ -2,6 +2,7 @@
 //!
 //! Not for: asyncio (`tasks.rs`, `sneck/_tasks.py`), decorating functions (`sneck/_decorator.py`).
 
+use crate::equipment::equipment;
 use crate::errors::{not_held, raise};
 use crate::guard::Guard;
 use crate::holder::Holder;
@@ -12,16 +13,12 @@ use crate::tasks::{Inbox, Waiting};
 use pyo3::IntoPyObjectExt as _;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 use sneck::{Cleared, Deadline, Error, ErrorKind, LockBuilder, Sighting, Timeout};
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::future::Future as _;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
 
 /// Locks that are held: whoever loses sight of a lock still holds it.
 static HELD: Mutex<Option<HashMap<usize, Py<Lock>>>> = Mutex::new(None);
@@ -87,7 +84,9 @@ impl Lock {
             match Lock::try_once(slf)? {
                 Ok(guard) => return Ok(guard),
                 // Where this very thread holds it, a refusal comes instead of a wait.
-                Err(busy) if !this.is_of_this_thread() => this.tell_wait(py, &busy)?,
+                Err(busy) if !this.is_of_this_thread() => {
+                    this.tell_wait(py, busy.holders().first())?
+                }
                 Err(_) => {}
             }
         }
@@ -99,7 +98,7 @@ impl Lock {
     }
 
     /// One try. The inner error: somebody else holds it.
-    pub(crate) fn try_once(slf: &Bound<'_, Lock>) -> PyResult<Result<Py<Guard>, Error>> {
+    fn try_once(slf: &Bound<'_, Lock>) -> PyResult<Result<Py<Guard>, Error>> {
         let this = slf.get();
         let py = slf.py();
         match py.detach(|| this.lock.try_acquire()) {
@@ -109,9 +108,9 @@ impl Lock {
         }
     }
 
-    fn tell_wait(&self, py: Python<'_>, busy: &Error) -> PyResult<()> {
+    fn tell_wait(&self, py: Python<'_>, holder: Option<&sneck::Holder>) -> PyResult<()> {
         if let Some(call) = &self.on_wait {
-            call.call1(py, (busy.holders().first().map(Holder::from),))?;
+            call.call1(py, (holder.map(Holder::from),))?;
         }
         Ok(())
     }
@@ -193,21 +192,6 @@ impl Lock {
             _ => Ok(None),
         }
     }
-}
-
-static HELPERS: PyOnceLock<(Py<PyAny>, Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
-
-/// What is written in Python: acquiring in a task, and decorating.
-fn helpers<'py>(py: Python<'py>) -> PyResult<&'py (Py<PyAny>, Py<PyAny>, Py<PyAny>)> {
-    HELPERS.get_or_try_init(py, || {
-        let tasks = py.import("sneck._tasks")?;
-        let decorate = py.import("sneck._decorator")?.getattr("decorate")?;
-        Ok((
-            tasks.getattr("acquire")?.unbind(),
-            tasks.getattr("leave")?.unbind(),
-            decorate.unbind(),
-        ))
-    })
 }
 
 #[pymethods]
@@ -360,26 +344,19 @@ impl Lock {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let seconds = Wait(slf.get().timeout(timeout)).seconds();
-        helpers(py)?.0.bind(py).call1((slf, seconds))
+        equipment(py)?.acquire.bind(py).call1((slf, seconds))
     }
 
-    /// What a task tries first, and what it hears: a guard, or None if it has to wait. Told to nobody but `sneck/_tasks.py`.
-    #[pyo3(name = "_try")]
-    fn try_for_a_task(slf: &Bound<'_, Self>, will_wait: bool) -> PyResult<Option<Py<Guard>>> {
-        // As a task does: in nobody's name, so that its thread is not taken for the holder.
+    /// Tell `on_wait` that a task is about to wait.
+    #[pyo3(name = "_tell_wait")]
+    fn tell_wait_of_a_task(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
-        let mut future = this.lock.acquire_async_until(Deadline::Once);
-        let polled = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop()));
-        match polled {
-            Poll::Ready(Ok(guard)) => Lock::keep(slf, guard).map(Some),
-            Poll::Ready(Err(error)) if error.is_held() && will_wait => {
-                this.tell_wait(slf.py(), &error)?;
-                Ok(None)
-            }
-            Poll::Ready(Err(error)) => Err(this.failed(slf.py(), &error)),
-            // A server is to be asked.
-            Poll::Pending => Ok(None),
+        if this.on_wait.is_none() {
+            return Ok(());
         }
+        let seen = this.sighting(slf.py()).ok();
+        let holder = seen.as_ref().and_then(|seen| seen.holders().first());
+        this.tell_wait(slf.py(), holder)
     }
 
     /// Begin to wait as a task.
@@ -507,7 +484,7 @@ impl Lock {
         exception: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        helpers(py)?.1.bind(py).call1((slf, exception))
+        equipment(py)?.leave.bind(py).call1((slf, exception))
     }
 
     /// As a decorator: the function, or coroutine function, runs while the lock is held.
@@ -516,11 +493,11 @@ impl Lock {
         function: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        helpers(py)?.2.bind(py).call1((slf, function))
+        equipment(py)?.decorate.bind(py).call1((slf, function))
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let again = py.import("sneck._errors")?.getattr("again")?;
+        let again = &equipment(py)?.again;
         let Recipe(call, arguments, keywords) = &self.recipe;
         (again, (call, arguments, keywords)).into_bound_py_any(py)
     }
@@ -550,12 +527,16 @@ impl Lock {
     }
 }
 
-/// Release all that this process holds: at its orderly end.
+/// Release what this process holds, at its orderly end; if other threads still run, only what this thread acquired: they are in the middle of their work until the
+/// process ends, and their claims are those of a dead process then.
 #[pyfunction]
-pub(crate) fn release_all(py: Python<'_>) {
+pub(crate) fn release_all(py: Python<'_>, others_run: bool) {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
     for lock in held.into_iter().flatten().map(|(_, lock)| lock) {
         while let Some(guard) = lock.get().latest(py) {
+            if others_run && !guard.get().is_of_this_thread() {
+                break;
+            }
             // Nobody is left to hear of it.
             let _ = Guard::end(guard.bind(py));
         }

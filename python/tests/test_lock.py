@@ -58,6 +58,32 @@ def test_an_orderly_end_leaves_no_claim(tmp_path, party):
     assert not path.exists()
 
 
+def test_a_daemon_thread_that_is_inside_at_the_end_is_not_robbed(tmp_path, party):
+    path, journal = str(tmp_path / "lock"), str(tmp_path / "journal")
+    other = party(
+        "import sneck, party, threading, time, atexit\n"
+        f"lock = sneck.Lock({path!r})\n"
+        "inside = threading.Event()\n"
+        "def work():\n"
+        "    with lock:\n"
+        "        inside.set()\n"
+        "        while True:\n"
+        f"            party.enter({journal!r}); time.sleep(0.001)\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "inside.wait()\n"
+        # Comes after the lock's own, since it was registered before.
+        "import sys; atexit.unregister(sneck._leave); atexit.register(time.sleep, 0.5); atexit.register(sneck._leave)"
+    )
+    lock = sneck.Lock(path)
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append((lock.acquire(), open(journal).read())))
+    thread.start()
+    assert other.end() == 0
+    thread.join()
+    assert open(journal).read() == taken[0][1], "it still worked when the lock was ours"
+    lock.release()
+
+
 def test_a_thread_that_acquires_what_it_holds_is_refused_and_another_waits(tmp_path):
     lock = sneck.Lock(tmp_path / "lock")
     with lock:
