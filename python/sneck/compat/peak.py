@@ -37,7 +37,7 @@ from typing import Any
 
 import sneck
 
-__all__ = ["LockFile", "NullLockFile", "SHLockFile"]
+__all__ = ["LockFile", "NullLockFile"]
 
 
 class LockFileBase:
@@ -115,7 +115,7 @@ if os.name == "nt":
     __all__ += ["WinFLockFile"]
 else:
     LockFile = SHLockFile
-    __all__ += ["FLockFile"]
+    __all__ += ["SHLockFile", "FLockFile"]
 
 
 def pid_exists(pid: int) -> bool:
