@@ -106,7 +106,9 @@ def waits(path):
 def test_locket_sleeps_its_whole_period_beyond_the_timeout_and_ours_does_not(tmp_path, party):
     with open(tmp_path / "lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        theirs, mine = (locker(party, name, tmp_path / "lock", "timeout=0.2, retry_period=3") for name in (THEIRS, OURS))
+        theirs, mine = (
+            locker(party, name, tmp_path / "lock", "timeout=0.2, retry_period=3") for name in (THEIRS, OURS)
+        )
         theirs.begin("said(lock.acquire)")
         mine.begin("said(lock.acquire)")
         assert mine.answer() == "LockError"
@@ -125,7 +127,9 @@ def test_the_holder_of_a_removed_file_hears_nothing_from_locket_and_an_error_fro
         comer.do("lock.release()")
 
 
-def test_whoever_waits_at_a_removed_file_gets_it_with_locket_beside_another_holder_and_waits_on_with_ours(tmp_path, party):
+def test_whoever_waits_at_a_removed_file_gets_it_with_locket_beside_another_holder_and_waits_on_with_ours(
+    tmp_path, party
+):
     for name, enters in (THEIRS, True), (OURS, False):
         holder, waiter, comer = (locker(party, name, tmp_path / "lock") for _ in range(3))
         holder.do("lock.acquire()")
