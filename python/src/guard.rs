@@ -62,6 +62,13 @@ impl Guard {
 
     /// Release it, once.
     pub(crate) fn end(slf: &Bound<'_, Guard>) -> PyResult<()> {
+        Guard::end_by(slf, sneck::Guard::release)
+    }
+
+    fn end_by(
+        slf: &Bound<'_, Guard>,
+        end: impl FnOnce(sneck::Guard) -> sneck::Result<()> + Send,
+    ) -> PyResult<()> {
         let this = slf.get();
         let py = slf.py();
         // None of the lock's any more before the GIL is let go: nobody else finds it there and releases it a second time.
@@ -72,9 +79,9 @@ impl Guard {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         match guard {
-            Some(guard) if !guard.is_copy() => py
-                .detach(|| guard.release())
-                .map_err(|error| raise(py, &error)),
+            Some(guard) if !guard.is_copy() => {
+                py.detach(|| end(guard)).map_err(|error| raise(py, &error))
+            }
             Some(_) => {
                 let why =
                     "this process is a fork of the one that holds it, and holds nothing itself";
@@ -144,6 +151,14 @@ impl Guard {
     /// Raises `LockLost` if the holding had ended behind our back (whatever stands there now is left alone), `NotHeld` if it was released already or this process is a fork of the holder.
     fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
         Guard::end(slf)
+    }
+
+    /// Stop holding, and leave the claim where it is, in the name of this process. For `sneck.compat`: the claims of older libraries outlive an orderly end.
+    ///
+    /// Raises `Unsupported` where nothing is written down that could stay (then it was released), `NotHeld` as `release()`.
+    #[pyo3(name = "_leave")]
+    fn leave(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Guard::end_by(slf, sneck::Guard::leave)
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {

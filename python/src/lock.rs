@@ -14,7 +14,8 @@ use pyo3::IntoPyObjectExt as _;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use sneck::{Cleared, Deadline, Error, ErrorKind, LockBuilder, Sighting, Timeout};
+use sneck::protocol::Removal;
+use sneck::{Cleared, Deadline, Error, ErrorKind, LockBuilder, Party, Sighting, Timeout};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -184,7 +185,12 @@ impl Lock {
                 ..
             } => {
                 let what = format!("cannot remove the claim that stands there: {why}");
-                let error = Error::new(ErrorKind::Io, "break", what)
+                let kind = match why {
+                    Removal::NotAllowed => ErrorKind::NoPermission,
+                    Removal::Unsupported => ErrorKind::Unsupported,
+                    _ => ErrorKind::Busy,
+                };
+                let error = Error::new(kind, "break", what)
                     .at(self.lock.place())
                     .held_by(seen.holders().to_vec());
                 Err(raise(py, &error))
@@ -404,7 +410,7 @@ impl Lock {
 
     /// Remove the claim that stands there if the lock's policy for stale claims allows; takes nothing. Gives whose it was; None: nothing stood there, or its holder is not proved dead.
     ///
-    /// Raises `Unsupported` where there are no claims to remove and somebody holds it (kernel locks end with their process), `ForeignFile`, or another `LockError`.
+    /// Raises `Unsupported` where there are no claims to remove and somebody holds it (kernel locks end with their process), `NoPermission`, `LockTimeout` (somebody else is removing it, or keeps its folder locked), `ForeignFile`, or another `LockError`.
     fn break_stale(&self, py: Python<'_>) -> PyResult<Option<Holder>> {
         let cleared = py.detach(|| self.lock.break_stale());
         self.cleared(py, cleared)
@@ -416,6 +422,15 @@ impl Lock {
     fn force_release(&self, py: Python<'_>) -> PyResult<Option<Holder>> {
         let cleared = py.detach(|| self.lock.force_release());
         self.cleared(py, cleared)
+    }
+
+    /// Remove the claim that stands there in the name of the process that has this number, and no other. For `sneck.compat`.
+    ///
+    /// Raises `LockLost` if nothing stands there, or another's claim; otherwise as `break_stale()`.
+    #[pyo3(name = "_release_for")]
+    fn release_for(&self, py: Python<'_>, pid: u32) -> PyResult<()> {
+        py.detach(|| self.lock.release_for(Party::process(pid)))
+            .map_err(|error| raise(py, &error))
     }
 
     /// Whether this object holds it, in any thread or task.
