@@ -229,13 +229,14 @@ impl Lock {
             label,
             on_wait,
         };
-        // Where it is now, so that a pickled one means the same file elsewhere.
-        let fixed = match protocol {
-            "memory" => path.clone(),
-            _ => std::path::absolute(&path).unwrap_or_else(|_| path.clone()),
+        // Where it is now: it says so after chdir too, and a pickled one means the same file elsewhere. What names no file is refused as it was written.
+        let is_file = protocol != "memory" && path.file_name().is_some();
+        let path = match std::path::absolute(&path) {
+            Ok(absolute) if is_file => absolute,
+            _ => path,
         };
-        let arguments = (fixed,).into_pyobject(py)?;
         let make = |builder: LockBuilder| builder.file(protocol, &path);
+        let arguments = (path.clone(),).into_pyobject(py)?;
         wishes.make(py, make, None, arguments, &[("protocol", protocol)])
     }
 

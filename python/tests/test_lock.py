@@ -152,6 +152,18 @@ def test_a_pickled_lock_is_the_same_and_not_held(tmp_path):
         assert not again.held and not again.try_acquire() and again.held_in_this_process
 
 
+def test_a_lock_says_where_it_is_after_the_folder_was_changed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lock = sneck.Lock("lock", protocol="symlink")
+    monkeypatch.chdir("/")
+    with lock:
+        assert lock.path == str(tmp_path / "lock") and lock.place == f"symlink:{lock.path}"
+        assert (tmp_path / "lock").is_symlink()
+    for wrong in ("", ".", "..", "lock/"):
+        with pytest.raises(sneck.InvalidLock):
+            sneck.Lock(wrong)
+
+
 def test_a_party_tells_what_it_raised(tmp_path, party):
     with pytest.raises(Raised) as caught:
         party().do(f"sneck.Lock({str(tmp_path)!r}).acquire()")
