@@ -233,7 +233,7 @@ class DeferredFilesystemLock(FilesystemLock):
                         self._timeoutCall = self._scheduler.callLater(timeout, attempt, end=why)
                     self._tryLockCall = self._scheduler.callLater(self._interval, attempt)
                     return
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 locked, end = False, error
             # First all is as before: what is called now may well wait again.
             self._disarm()

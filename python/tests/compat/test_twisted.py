@@ -10,10 +10,10 @@ import tempfile
 import threading
 
 import pytest
-
-import sneck.compat.twisted as ours
 from party import PATIENCE, Raised, dead_pid, stays
 from twisted_sides import OURS, SIDES, STOCK, at
+
+import sneck.compat.twisted as ours
 
 
 @pytest.fixture
@@ -175,7 +175,10 @@ def test_a_living_process_of_another_user_holds_where_Twisted_raises(tmp_path, e
     stock, one = party(at(path, STOCK)), party(at(path, OURS))
     for each in (stock, one):
         each.do(f"warm_up({str(tmp_path)!r}); unprivileged()")
-    assert stock.ask("(raised(lock.lock), raised(lambda: side.isLocked(lock.name)))") == ("PermissionError", "PermissionError")
+    assert stock.ask("(raised(lock.lock), raised(lambda: side.isLocked(lock.name)))") == (
+        "PermissionError",
+        "PermissionError",
+    )
     assert one.ask("(lock.lock(), side.isLocked(lock.name))") == (False, True)
 
 

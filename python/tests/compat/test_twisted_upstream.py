@@ -34,7 +34,9 @@ def test_Twisted_s_own_tests_of_the_lock_pass(tmp_path, how):
 
 
 # How many there are depends on the reactors that are installed.
-@pytest.mark.parametrize("module", ["twisted.test.test_unix", "twisted.internet.test.test_unix", "twisted.trial._dist.test.test_disttrial"])
+@pytest.mark.parametrize(
+    "module", ["twisted.test.test_unix", "twisted.internet.test.test_unix", "twisted.trial._dist.test.test_disttrial"]
+)
 def test_those_of_what_uses_the_lock_pass_as_many_as_with_Twisted_s_own(tmp_path, module):
     counts = trial(OUR_DEFERRED, tmp_path / "ours", module)
     assert counts == trial(STOCK, tmp_path / "stock", module)
