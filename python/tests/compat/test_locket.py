@@ -216,11 +216,15 @@ def test_the_error_names_the_holder(tmp_path, party):
     assert isinstance(caught.value, sneck.LockError)
 
 
-def test_a_thread_that_would_wait_for_itself_without_an_end_gets_an_error_at_once(tmp_path):
-    with ours.lock_file(tmp_path / "lock") as lock:
-        for again in lock, ours.lock_file(tmp_path / "lock"):
-            with pytest.raises(ours.LockError, match="this thread"):
-                again.acquire()
+def test_a_thread_that_would_wait_for_itself_without_an_end_gets_an_error_at_once(tmp_path, party):
+    one = locker(party, "sneck.compat.locket", tmp_path / "lock")
+    one.do("lock.acquire()")
+    for again in "lock", f"locket.lock_file({str(tmp_path / 'lock')!r})":
+        with pytest.raises(Raised, match="LockError: .*this thread"):
+            one.do(f"{again}.acquire()")
+    # A party answers from the thread that was asked: another one waits.
+    one.begin("__import__('concurrent.futures').futures.ThreadPoolExecutor(1).submit(lock.acquire).result()")
+    one.must_block()
 
 
 @pytest.mark.parametrize("timeout", [60, math.inf])
@@ -243,21 +247,26 @@ def test_with_a_timeout_a_thread_waits_for_another_one_that_releases(timeout, tm
 
 def test_a_thread_is_not_taken_for_one_that_has_ended_holding(tmp_path):
     lock = ours.lock_file(tmp_path / "lock")
-    # The system gives the number of a thread that has ended to the next one.
-    thread = threading.Thread(target=lock.acquire)
-    thread.start()
-    thread.join()
+    first = threading.Thread(target=lock.acquire)
+    first.start()
+    first.join()
     inside = threading.Event()
 
     def come():
-        lock.acquire()
-        inside.set()
+        # The system gives the number of a thread that has ended to a later one.
+        if threading.get_ident() == first.ident:
+            lock.acquire()
+            inside.set()
 
-    thread = threading.Thread(target=come)
-    thread.start()
+    threads = []
+    while not any(thread.ident == first.ident for thread in threads):
+        assert len(threads) < 1000, "no number is used again"
+        threads.append(threading.Thread(target=come))
+        threads[-1].start()
     assert not inside.wait(0.3)
     lock.release()
-    thread.join()
+    for thread in threads:
+        thread.join()
     assert inside.is_set()
 
 
