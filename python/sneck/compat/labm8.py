@@ -130,11 +130,9 @@ class LockFile:
                 elif replace_stale:
                     sneck.Lock(self._lock.path, protocol="labm8", stale="dead").break_stale()
                 self._lock.acquire(0)
-            except OSError as failure:
-                if isinstance(failure, sneck.LockTimeout):
-                    raise UnableToAcquireLockError(self, failure) from failure
-                raise
             except sneck.LockError as failure:
+                if _is_of_the_system(failure):
+                    raise
                 raise UnableToAcquireLockError(self, failure) from failure
         return self
 
@@ -158,9 +156,9 @@ class LockFile:
                     raise UnableToReleaseLockError(self)
             except FileNotFoundError:
                 pass  # gone is what was wanted
-            except sneck.LockOSError:
-                raise
             except sneck.LockError as failure:
+                if _is_of_the_system(failure):
+                    raise
                 raise UnableToReleaseLockError(self, failure) from failure
 
     def _force(self) -> bool:
@@ -236,6 +234,11 @@ class LockFile:
             if os.path.lexists(hidden):
                 os.remove(hidden)
             raise
+
+
+def _is_of_the_system(failure: sneck.LockError) -> bool:
+    """No folder, no right, a full disk; not that somebody keeps a claim from being removed, which has no errno."""
+    return isinstance(failure, sneck.LockOSError) and failure.errno is not None
 
 
 def _content(path: _Path) -> bytes:
