@@ -8,4 +8,16 @@
 | `peak.running.lockfiles` | `sneck.compat.peak` |
 | `caterpillar.locking` | `sneck.compat.caterpillar` |
 | `lockfile` (pylockfile) | `sneck.compat.pylockfile` |
+
+For a program that cannot be edited, `install` puts them in the place of the originals:
+
+    import sneck.compat
+
+    sneck.compat.install("locket", "twisted")  # before anything imports those
+
+or, without a change of the program: `python -m sneck.compat --as locket,twisted prog.py args…`.
 """
+
+from ._install import install
+
+__all__ = ["install"]
