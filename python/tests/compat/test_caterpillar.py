@@ -336,7 +336,7 @@ def test_a_process_that_replaces_itself_by_exec_keeps_its_lock(start, path, whos
     after = (
         f"{begin('caterpillar', whose)}; {lock}; print(lock.i_am_locking()); lock.release(); print(lock.is_locked())"
     )
-    before.begin(f"os.execv({sys.executable!r}, ['python', '-c', {after!r}])")
+    before.begin(f"os.execv({sys.executable!r}, [{sys.executable!r}, '-c', {after!r}])")
     assert before.process.wait(PATIENCE) == 0
     assert before.process.stdout.read() == "True\nFalse\n"
 

@@ -268,7 +268,7 @@ def test_a_process_that_replaces_itself_by_exec_keeps_its_lock(start, path, whos
     before.do("lock.acquire()")
     lock = f"lock = m.LockFile({str(path)!r})"
     after = f"{begin('labm8', whose)}; {lock}; print(lock.owned_by_self); lock.acquire(); lock.release(); print(lock.islocked)"
-    before.begin(f"os.execv({sys.executable!r}, ['python', '-c', {after!r}])")
+    before.begin(f"os.execv({sys.executable!r}, [{sys.executable!r}, '-c', {after!r}])")
     assert before.process.wait(PATIENCE) == 0
     assert before.process.stdout.read() == "True\nFalse\n"
 
