@@ -125,6 +125,10 @@ impl Mkdir {
     /// Lock the directory and see that it is empty. None: somebody else has it.
     fn take_over(&self, inside: &Directory, ours: bool) -> io::Result<Option<Look>> {
         let look = look_at_descriptor(inside.descriptor())?;
+        // 1. We see a half-made directory, or make one. 2. Another one of ours goes on with it, and removes it. 3. A, who knows no sticky bit, makes another, still empty. 4. We open that.
+        if !look.is_ours && (!ours || inside.keeps_ours()?) {
+            return Ok(None);
+        }
         // Not locked even for an instant if somebody holds it: who removes a claim that was left there would take our lock for a live mark.
         if !ours && !inside.names(1)?.is_empty() {
             return Ok(None);
@@ -246,5 +250,29 @@ impl Form for Mkdir {
             // What cannot be touched is not renewed; whoever then takes it for abandoned is found out by `standing`.
             let _ = touch(&**mark);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn the_empty_directory_of_another_program_is_not_taken_over_and_keeps_its_mode()
+    -> Result<(), Box<dyn Error>> {
+        let temp = tempfile::tempdir()?;
+        let theirs = temp.path().join("theirs");
+        fs::create_dir(&theirs)?;
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755))?;
+        for ours in [false, true] {
+            let inside = Directory::open(&theirs)?;
+            assert_eq!(Mkdir.take_over(&inside, ours)?, None, "made by us: {ours}");
+            assert!(!look_at_descriptor(inside.descriptor())?.is_ours);
+            assert_eq!(fs::metadata(&theirs)?.permissions().mode() & 0o7777, 0o755);
+        }
+        Ok(())
     }
 }

@@ -122,6 +122,10 @@ pub(crate) mod folder {
             match self.0 {}
         }
 
+        pub(crate) fn keeps_ours(&self) -> io::Result<bool> {
+            match self.0 {}
+        }
+
         pub(crate) fn second_name(&self, _: &OsStr, _: &OsStr) -> io::Result<()> {
             match self.0 {}
         }

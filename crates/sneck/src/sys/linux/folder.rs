@@ -7,7 +7,7 @@ use super::fork::Unshared;
 use crate::Mode;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, Mode as Bits, OFlags, RenameFlags, accessat, fchmod, linkat,
+    Access, AtFlags, CWD, Dir, Mode as Bits, OFlags, RenameFlags, accessat, fchmod, fstat, linkat,
     mkdirat, open, openat, readlinkat, renameat_with, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
@@ -147,6 +147,16 @@ impl Directory {
     /// Give it the mode of those that we make.
     pub(crate) fn make_ours(&self) -> io::Result<()> {
         Ok(fchmod(&*self.0, Bits::from_raw_mode(OURS))?)
+    }
+
+    /// Whether this file system keeps that mode: tried with this directory, which has another one, and is left as it was.
+    pub(crate) fn keeps_ours(&self) -> io::Result<bool> {
+        let before = fstat(&*self.0)?.st_mode;
+        let kept = self.make_ours().is_ok() && Look::of(&fstat(&*self.0)?).is_ours;
+        if kept {
+            fchmod(&*self.0, Bits::from_raw_mode(before & 0o7777))?;
+        }
+        Ok(kept)
     }
 
     /// Give a file a second name; `AlreadyExists` if that is taken.
