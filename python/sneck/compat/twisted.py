@@ -45,11 +45,6 @@ __all__ = ["DeferredFilesystemLock", "FilesystemLock", "isLocked"]
 _Name = Union[str, bytes]
 _Stale = Literal["never", "dead", "likely"]
 
-# For `sneck.compat.install`: this whole module stands in for the first, and has to be there before the second is imported, of which it gives a name.
-_REPLACES: dict[str, tuple[str, ...] | None] = {
-    "twisted.python.lockfile": None,
-    "twisted.internet.defer": ("DeferredFilesystemLock",),
-}
 
 # What this process holds, by the folder's inode and the name in it: any object of that name, however it spells it, may unlock.
 _holdings: dict[tuple[int, int, bytes], sneck.Guard] = {}

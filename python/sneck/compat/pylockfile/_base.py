@@ -16,7 +16,9 @@ import time
 import weakref
 from typing import Any, Union
 
-from ... import DamagedClaim, Guard, Lock, LockError as NativeError, LockLost, LockTimeout as NativeTimeout, NotHeld
+from ... import DamagedClaim, Guard, Lock, LockLost, NotHeld
+from ... import LockError as NativeError
+from ... import LockTimeout as NativeTimeout
 from ._errors import AlreadyLocked, LockFailed, LockTimeout, NotLocked, NotMyLock, UnlockError
 
 Path = Union[str, "os.PathLike[str]"]

@@ -5,7 +5,6 @@ Not for: deciding which one it is (`_base.py`).
 
 from __future__ import annotations
 
-
 from ... import Holder
 
 

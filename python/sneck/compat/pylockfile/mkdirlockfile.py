@@ -5,10 +5,18 @@ its number from the process's. A crash leaves a claim that the next one of ours 
 that the *original* left behind is broken too if it was made with `threaded=False`; otherwise it stands until somebody calls `break_lock`.
 """
 
-from ._base import NativeLockFile
+from __future__ import annotations
+
+import os
+
+from ._base import NativeLockFile, Path
 
 
 class MkdirLockFile(NativeLockFile):
     """A lock made by mkdir(2), at `path.lock`. Works on every file system. Also respected by proper-lockfile and shell scripts."""
 
     protocol = "mkdir"
+
+    def __init__(self, path: Path, threaded: bool = True, timeout: float | None = None) -> None:
+        super().__init__(path, threaded, timeout)
+        self.unique_name = os.path.join(self.lock_file, f"{self.hostname}.{self.tname}{self.pid}")

@@ -15,7 +15,9 @@ import re
 import time
 from collections.abc import Iterator
 
-from ... import ForeignFile, Guard, LockError as NativeError, LockTimeout as NativeTimeout
+from ... import ForeignFile, Guard
+from ... import LockError as NativeError
+from ... import LockTimeout as NativeTimeout
 from ._base import NativeLockFile, Path
 
 # Seconds between two looks at a link of the original.
