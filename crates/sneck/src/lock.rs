@@ -413,7 +413,11 @@ impl Lock {
     }
 
     fn acquirer(&self, usual: Acquirer) -> Acquirer {
-        match self.handle.settings.owner {
+        self.called(self.handle.settings.owner, usual)
+    }
+
+    fn called(&self, owner: Owner, usual: Acquirer) -> Acquirer {
+        match owner {
             Owner::Thread => usual,
             Owner::Handle => Acquirer::Handle(self.handle.id),
             Owner::Named(number) => Acquirer::Named(number),
@@ -475,6 +479,16 @@ impl Lock {
     /// As [`Lock::acquire_async`].
     pub fn acquire_async_until(&self, deadline: impl Into<Deadline>) -> Acquiring {
         let acquirer = self.acquirer(Acquirer::SomeTask);
+        Acquiring::new(self.handle.clone(), acquirer, deadline.into())
+    }
+
+    /// The same, in the name of this owner, whatever the builder said: for a program that can tell its tasks apart. So one that acquires what it holds itself
+    /// gets an error rather than waiting without end, or counts with [`Reentry::Idempotent`].
+    ///
+    /// # Errors
+    /// As [`Lock::acquire_async`], and [`ErrorKind::Reentrant`].
+    pub fn acquire_async_by(&self, owner: Owner, deadline: impl Into<Deadline>) -> Acquiring {
+        let acquirer = self.called(owner, Acquirer::SomeTask);
         Acquiring::new(self.handle.clone(), acquirer, deadline.into())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::CHILD_ENTRY;
 use crate::runtime::{ALL, Runtime};
-use sneck::{ErrorKind, Lock, Mode, Owner, Reentry, Registry, Waiting};
+use sneck::{ErrorKind, Lock, Mode, Owner, Reentry, Registry, Timeout, Waiting};
 use sneck_testkit::{Folder, PATIENCE, Setup, block, must_block, sys, task};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -178,6 +178,32 @@ fn a_task_that_would_enter_again_must_say_who_it_is() {
     let waiting = must_block(move || task::block_on(task_of_none.acquire_async()).map(drop));
     drop(first);
     waiting.wait().expect("it came free");
+}
+
+#[test]
+fn one_handle_can_acquire_in_the_name_of_each_of_its_tasks() {
+    let folder = Folder::new();
+    let [refusing, counting] = [Reentry::Refuse, Reentry::Idempotent].map(|reentry| {
+        let builder = Lock::builder().reentry(reentry);
+        builder.file("flock", folder.join("lock")).expect("a lock")
+    });
+    let [ada, bob] = [7, 8].map(Owner::Named);
+    let by = |lock: &Lock, owner, wait| task::block_on(lock.acquire_async_by(owner, wait));
+    let brief = Timeout::After(Duration::from_millis(20));
+    let first = by(&refusing, ada, brief).expect("it is free");
+    let error = by(&refusing, ada, Timeout::Forever).expect_err("it would wait for itself");
+    assert_eq!(error.kind(), ErrorKind::Reentrant, "{error}");
+    let error = by(&refusing, bob, brief).expect_err("it is another owner");
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    let again = by(&counting, ada, brief).expect("it is the same owner");
+    drop(first);
+    assert!(
+        by(&refusing, bob, brief)
+            .expect_err("one is left")
+            .is_held()
+    );
+    drop(again);
+    drop(by(&refusing, bob, brief).expect("it came free"));
 }
 
 /// The thread that wakes tasks sleeps for the long one, and is told of the short one.
