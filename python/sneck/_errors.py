@@ -3,7 +3,16 @@
 Not for: deciding what is an error (the native half does).
 """
 
+from __future__ import annotations
+
 import errno as _errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from ._sneck import Holder
 
 
 class LockError(Exception):
@@ -15,7 +24,15 @@ class LockError(Exception):
     advice: what to do next, or None.
     """
 
-    def __init__(self, message="", path=None, place=None, holders=(), advice=None, errno=None):
+    def __init__(
+        self,
+        message: str = "",
+        path: str | None = None,
+        place: str | None = None,
+        holders: Iterable[Holder] = (),
+        advice: str | None = None,
+        errno: int | None = None,
+    ) -> None:
         # An OSError takes its own fields from two arguments, and would show them instead.
         super().__init__(message)
         self.path = path
@@ -23,21 +40,23 @@ class LockError(Exception):
         self.holders = tuple(holders)
         self.advice = advice
         if isinstance(self, OSError):
-            self.errno = errno
-            self.strerror = None
-            self.filename = path
+            _of_the_system(self, errno, path)
 
     @property
-    def holder(self):
+    def holder(self) -> Holder | None:
         return self.holders[0] if self.holders else None
 
-    def __str__(self):
+    def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         # Holders stay behind: they are told by the message.
         facts = (self.args[0], self.path, self.place, (), self.advice, getattr(self, "errno", None))
         return type(self), facts
+
+
+def _of_the_system(error: OSError, errno: int | None, path: str | None) -> None:
+    error.errno, error.strerror, error.filename = errno, None, path
 
 
 class LockTimeout(LockError, TimeoutError):
@@ -92,7 +111,7 @@ class Unreachable(LockOSError, ConnectionError):
     """The server does not answer."""
 
 
-_KINDS = {
+_KINDS: dict[str, type[LockError]] = {
     "timeout": LockTimeout,
     "reentrant": Reentrant,
     "not_held": NotHeld,
@@ -108,7 +127,15 @@ _KINDS = {
 }
 
 
-def from_native(kind, message, path, place, holders, advice, errno):
+def from_native(
+    kind: str,
+    message: str,
+    path: str | None,
+    place: str | None,
+    holders: Iterable[Holder],
+    advice: str | None,
+    errno: int | None,
+) -> LockError:
     """The exception that says this; the native half raises it."""
     made = _KINDS.get(kind, LockError)
     if made is CannotCreate and errno in (_errno.ENOENT, _errno.ENOTDIR):
@@ -118,6 +145,9 @@ def from_native(kind, message, path, place, holders, advice, errno):
     return made(message, path, place, holders, advice, errno)
 
 
-def again(call, arguments, keywords):
+def again(call: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     """Make a pickled lock anew."""
+    if isinstance(call, type):
+        # Of a subclass this is what it is made of; the rest of it follows.
+        return call.__new__(call, *arguments, **keywords)
     return call(*arguments, **keywords)
