@@ -12,10 +12,7 @@ that blocks the next one. For asyncio: `async with lock:`.
 Modules that stand in for older libraries are in `sneck.compat`.
 """
 
-import _thread
-import atexit as _atexit
-
-from . import _decorator, _errors, _sneck, _tasks
+from . import _decorator, _ends, _errors, _sneck, _tasks
 from ._errors import (
     CannotCreate,
     DamagedClaim,
@@ -55,10 +52,4 @@ __all__ = [
 ]
 
 _sneck.equip(_errors.from_native, _errors.again, _tasks.acquire, _tasks.leave, _decorator.decorate)
-
-
-# Claims that are files would outlive an orderly end, and be taken for those of a crash.
-@_atexit.register
-def _leave():
-    # Those that are left by now are daemon threads.
-    _sneck.release_all(_thread._count() > 0)
+_ends.watch()

@@ -5,6 +5,10 @@ from datetime import datetime, timedelta
 from types import EllipsisType, TracebackType
 from typing import Any, Literal, TypeVar, Union, final
 
+from typing_extensions import Self, disjoint_base
+
+__all__ = ["Guard", "Holder", "Inbox", "Lock", "Waiting", "equip", "release_all"]
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Path = Union[str, os.PathLike[str]]
 _Mode = Literal["exclusive", "shared"]
@@ -63,6 +67,7 @@ class Guard:
         /,
     ) -> None: ...
 
+@disjoint_base
 class Lock:
     def __new__(
         cls,
@@ -71,19 +76,19 @@ class Lock:
         protocol: _Protocol = "flock",
         mode: _Mode = "exclusive",
         timeout: float | None = None,
-        stale: _Stale | None = None,
+        stale: _Stale | None = "dead",
         reentry: _Reentry = "refuse",
         record: _Record = "none",
         label: str | None = None,
         on_wait: _OnWait | None = None,
-    ) -> Lock: ...
+    ) -> Self: ...
     @staticmethod
     def at(
         place: _Path,
         *,
         mode: _Mode = "exclusive",
         timeout: float | None = None,
-        stale: _Stale | None = None,
+        stale: _Stale | None = "dead",
         reentry: _Reentry = "refuse",
         record: _Record = "none",
         label: str | None = None,
@@ -130,7 +135,8 @@ class Lock:
     def __call__(self, function: _F, /) -> _F: ...
     def _tell_wait(self) -> None: ...
     def _release_for(self, pid: int) -> None: ...
-    def _begin(self, timeout: float | None, inbox: Inbox, number: int) -> Waiting: ...
+    def _begin(self, timeout: float | None, inbox: Inbox, number: int, task: int) -> Waiting: ...
+    def _leave(self, task: int) -> None: ...
 
 @final
 class Inbox:

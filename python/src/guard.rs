@@ -5,6 +5,7 @@ use crate::holder::Holder;
 use crate::lock::Lock;
 use crate::options::mode_name;
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 use sneck::{Clean, Standing};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
@@ -21,16 +22,21 @@ pub(crate) struct Guard {
     clean: Clean,
     broken: Vec<Holder>,
     thread: ThreadId,
+    task: Task,
 }
 
+/// Which task acquired: a number that no other task has. 0: a thread did, or a task that is nobody in particular.
+pub(crate) type Task = u64;
+
 impl Guard {
-    pub(crate) fn new(guard: sneck::Guard, lock: Py<Lock>) -> Guard {
+    pub(crate) fn new(guard: sneck::Guard, lock: Py<Lock>, task: Task) -> Guard {
         Guard {
             lock,
             mode: mode_name(guard.mode()),
             clean: guard.was_clean(),
             broken: guard.broken().iter().map(Holder::from).collect(),
             thread: thread::current().id(),
+            task,
             guard: Mutex::new(Some(guard)),
         }
     }
@@ -48,6 +54,10 @@ impl Guard {
 
     pub(crate) fn is_of_this_thread(&self) -> bool {
         self.thread == thread::current().id()
+    }
+
+    pub(crate) fn is_of_task(&self, task: Task) -> bool {
+        self.task == task
     }
 
     /// Read something of the holding. None: it was released, or is a copy.
@@ -177,6 +187,11 @@ impl Guard {
             return Ok(());
         }
         Guard::end(slf)
+    }
+
+    /// For the garbage collector: a lock may be kept by what it calls.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.lock)
     }
 
     fn __repr__(&self) -> String {

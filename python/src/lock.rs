@@ -4,25 +4,22 @@
 
 use crate::equipment::equipment;
 use crate::errors::{not_held, raise};
-use crate::guard::Guard;
+use crate::guard::{Guard, Task};
+use crate::held;
 use crate::holder::Holder;
 use crate::options::{self, Given, Wait};
 use crate::recipe::{Recipe, Wishes, callback, registry};
 use crate::signals::Raised;
 use crate::tasks::{Inbox, Waiting};
-use pyo3::IntoPyObjectExt as _;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 use sneck::protocol::Removal;
 use sneck::{Cleared, Deadline, Error, ErrorKind, LockBuilder, Party, Sighting, Timeout};
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-
-/// Locks that are held: whoever loses sight of a lock still holds it.
-static HELD: Mutex<Option<HashMap<usize, Py<Lock>>>> = Mutex::new(None);
 
 /// A lock that at most one party may hold, or any number of shared holders.
 ///
@@ -93,9 +90,18 @@ impl Lock {
         }
         let taken = py.detach(|| this.lock.acquire_until(deadline));
         match taken {
-            Ok(guard) => Lock::keep(slf, guard),
+            Ok(guard) => Lock::granted(slf, guard),
             Err(error) => Err(this.failed(py, &error)),
         }
+    }
+
+    /// A thread has it. What a signal of the last moment raises would hide that from the caller: then it is given back.
+    fn granted(slf: &Bound<'_, Lock>, guard: sneck::Guard) -> PyResult<Py<Guard>> {
+        if let Err(raised) = slf.py().check_signals() {
+            slf.py().detach(|| drop(guard));
+            return Err(raised);
+        }
+        Lock::keep(slf, guard, 0)
     }
 
     /// One try. The inner error: somebody else holds it.
@@ -103,7 +109,7 @@ impl Lock {
         let this = slf.get();
         let py = slf.py();
         match py.detach(|| this.lock.try_acquire()) {
-            Ok(guard) => Lock::keep(slf, guard).map(Ok),
+            Ok(guard) => Lock::granted(slf, guard).map(Ok),
             Err(error) if error.is_held() => Ok(Err(error)),
             Err(error) => Err(this.failed(py, &error)),
         }
@@ -118,22 +124,23 @@ impl Lock {
 
     /// What a signal handler raised goes before the interruption that it caused.
     pub(crate) fn failed(&self, py: Python<'_>, error: &Error) -> PyErr {
-        let raised = self.raised.take();
-        match raised {
-            Some(raised) if error.kind() == ErrorKind::Interrupted => raised,
-            _ => raise(py, error),
-        }
+        // Only then: whoever fails in another thread leaves alone what was raised in the main one.
+        let interrupted = error.kind() == ErrorKind::Interrupted;
+        let raised = interrupted.then(|| self.raised.take()).flatten();
+        raised.unwrap_or_else(|| raise(py, error))
     }
 
     /// From here on it is held until somebody releases it.
-    pub(crate) fn keep(slf: &Bound<'_, Lock>, guard: sneck::Guard) -> PyResult<Py<Guard>> {
-        let guard = Py::new(slf.py(), Guard::new(guard, slf.clone().unbind()))?;
+    pub(crate) fn keep(
+        slf: &Bound<'_, Lock>,
+        guard: sneck::Guard,
+        task: Task,
+    ) -> PyResult<Py<Guard>> {
+        let guard = Py::new(slf.py(), Guard::new(guard, slf.clone().unbind(), task))?;
         let mut guards = slf.get().guards();
         guards.push(guard.clone_ref(slf.py()));
         if guards.len() == 1 {
-            let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-            held.get_or_insert_default()
-                .insert(slf.as_ptr().addr(), slf.clone().unbind());
+            held::add(slf);
         }
         Ok(guard)
     }
@@ -147,9 +154,7 @@ impl Lock {
             _kept = guards.remove(at);
         }
         if guards.is_empty() {
-            let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-            let address = slf.as_ptr().addr();
-            _lock = held.as_mut().and_then(|held| held.remove(&address));
+            _lock = held::remove(slf);
         }
     }
 
@@ -158,11 +163,19 @@ impl Lock {
     }
 
     /// The guard that a release without a name means: the last of this thread, or else the last of all. None: not held by this object in this process.
-    fn latest(&self, py: Python<'_>) -> Option<Py<Guard>> {
+    pub(crate) fn latest(&self, py: Python<'_>) -> Option<Py<Guard>> {
         let guards = self.guards();
         let mut ours = guards.iter().rev().filter(|guard| guard.get().is_ours());
         let own = ours.clone().find(|guard| guard.get().is_of_this_thread());
         own.or_else(|| ours.next()).map(|guard| guard.clone_ref(py))
+    }
+
+    /// The last guard of this task.
+    fn of_task(&self, py: Python<'_>, task: Task) -> Option<Py<Guard>> {
+        let own = |guard: &&Py<Guard>| guard.get().is_ours() && guard.get().is_of_task(task);
+        let guards = self.guards();
+        let found = guards.iter().rev().find(own).filter(|_| task != 0);
+        found.map(|guard| guard.clone_ref(py))
     }
 
     fn is_of_this_thread(&self) -> bool {
@@ -318,7 +331,7 @@ impl Lock {
         let this = slf.get();
         let py = slf.py();
         match py.detach(|| this.lock.try_acquire()) {
-            Ok(guard) => Lock::keep(slf, guard).map(|_| true),
+            Ok(guard) => Lock::granted(slf, guard).map(|_| true),
             Err(error) if error.is_held() || error.kind() == ErrorKind::Reentrant => Ok(false),
             Err(error) => Err(this.failed(py, &error)),
         }
@@ -373,8 +386,18 @@ impl Lock {
         timeout: Wait,
         inbox: &Bound<'_, Inbox>,
         number: u64,
+        task: Task,
     ) -> Waiting {
-        Waiting::begin(slf, Deadline::from(timeout.0), inbox.get(), number)
+        Waiting::begin(slf, Deadline::from(timeout.0), inbox.get(), number, task)
+    }
+
+    /// The end of `async with`: of several holdings that of the task.
+    #[pyo3(name = "_leave")]
+    fn leave_as_a_task(slf: &Bound<'_, Self>, task: Task) -> PyResult<()> {
+        match slf.get().of_task(slf.py(), task) {
+            Some(guard) => Guard::end(guard.bind(slf.py())),
+            None => Lock::leave(slf),
+        }
     }
 
     /// Who holds it right now, whoever that is; None if nobody does. Without side effects: nothing is tried, opened or removed. It may be wrong by the time you look at it. Of several shared holders it is one.
@@ -481,26 +504,22 @@ impl Lock {
         _exception: Option<&Bound<'_, PyAny>>,
         _trace: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        // A forked child that leaves the block has nothing to release, and it may be on its way out with an exception of its own.
-        let copies = |lock: &Lock| lock.guards().iter().any(|guard| guard.get().is_copy());
-        match slf.get().latest(slf.py()) {
-            Some(guard) => Guard::end(guard.bind(slf.py())),
-            None if copies(slf.get()) => Ok(()),
-            None => Lock::release(slf),
-        }
+        Lock::leave(slf)
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Lock::acquire_async(slf, Given::AsTheLock)
     }
 
-    #[pyo3(signature = (*exception))]
+    #[pyo3(signature = (_kind = None, _exception = None, _trace = None), text_signature = "($self, kind=None, exception=None, trace=None, /)")]
     fn __aexit__<'py>(
         slf: &Bound<'py, Self>,
-        exception: &Bound<'py, PyTuple>,
+        _kind: Option<&Bound<'py, PyAny>>,
+        _exception: Option<&Bound<'py, PyAny>>,
+        _trace: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        equipment(py)?.leave.bind(py).call1((slf, exception))
+        equipment(py)?.leave.bind(py).call1((slf,))
     }
 
     /// As a decorator: the function, or coroutine function, runs while the lock is held.
@@ -512,10 +531,14 @@ impl Lock {
         equipment(py)?.decorate.bind(py).call1((slf, function))
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let again = &equipment(py)?.again;
-        let Recipe(call, arguments, keywords) = &self.recipe;
-        (again, (call, arguments, keywords)).into_bound_py_any(py)
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().recipe.reduce(slf)
+    }
+
+    /// For the garbage collector: what is called before a wait may keep the lock.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.on_wait)?;
+        self.recipe.traverse(&visit)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
@@ -529,6 +552,17 @@ impl Lock {
         &self.lock
     }
 
+    /// The end of `with`.
+    fn leave(slf: &Bound<'_, Lock>) -> PyResult<()> {
+        // A forked child that leaves the block has nothing to release, and it may be on its way out with an exception of its own.
+        let copies = |lock: &Lock| lock.guards().iter().any(|guard| guard.get().is_copy());
+        match slf.get().latest(slf.py()) {
+            Some(guard) => Guard::end(guard.bind(slf.py())),
+            None if copies(slf.get()) => Ok(()),
+            None => Lock::release(slf),
+        }
+    }
+
     /// What stands there is no lock that could be held or free.
     fn cannot_see(&self, py: Python<'_>, seen: Sighting) -> PyErr {
         let (kind, what) = match seen {
@@ -540,21 +574,5 @@ impl Lock {
             _ => (ErrorKind::Io, "it cannot be seen".to_owned()),
         };
         raise(py, &Error::new(kind, "look", what).at(self.lock.place()))
-    }
-}
-
-/// Release what this process holds, at its orderly end; if other threads still run, only what this thread acquired: they are in the middle of their work until the
-/// process ends, and their claims are those of a dead process then.
-#[pyfunction]
-pub(crate) fn release_all(py: Python<'_>, others_run: bool) {
-    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
-    for lock in held.into_iter().flatten().map(|(_, lock)| lock) {
-        while let Some(guard) = lock.get().latest(py) {
-            if others_run && !guard.get().is_of_this_thread() {
-                break;
-            }
-            // Nobody is left to hear of it.
-            let _ = Guard::end(guard.bind(py));
-        }
     }
 }

@@ -1,12 +1,14 @@
 //! How a lock is made, from what it is asked for in Python, and how it is made again where it was pickled.
 
+use crate::equipment::equipment;
 use crate::errors::raise;
 use crate::lock::Lock;
 use crate::options::{self, Wait};
 use crate::signals::Raised;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::{IntoPyObjectExt as _, PyTraverseError, PyVisit};
 use sneck::{LockBuilder, Registry};
 use std::sync::OnceLock;
 
@@ -29,6 +31,31 @@ pub(crate) struct Recipe(
 );
 
 impl Recipe {
+    /// For pickle: how to make that lock again, and what a subclass keeps in it.
+    pub(crate) fn reduce<'py>(&self, lock: &Bound<'py, Lock>) -> PyResult<Bound<'py, PyAny>> {
+        let py = lock.py();
+        let place = lock.get().native().place();
+        if place.scheme() == "memory" && place.rest().is_empty() {
+            let what = "a lock in memory that has no name cannot be copied or pickled: what arrives would be another lock";
+            return Err(PyTypeError::new_err(what));
+        }
+        let Recipe(call, arguments, keywords) = self;
+        let again = &equipment(py)?.again;
+        let call = match call.bind(py).is_instance_of::<PyType>() {
+            true => lock.get_type().into_any(),
+            false => call.bind(py).clone(),
+        };
+        let state = lock.getattr_opt("__dict__")?;
+        (again, (call, arguments, keywords), state).into_bound_py_any(py)
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Recipe(call, arguments, keywords) = self;
+        visit.call(call)?;
+        visit.call(arguments)?;
+        visit.call(keywords)
+    }
+
     /// The class, or what the class calls by this name.
     pub(crate) fn call<'py>(py: Python<'py>, name: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
         let class = py.get_type::<Lock>();

@@ -3,10 +3,11 @@
 //! The library wakes from threads of its own, which may hold its locks: they must never wait for the GIL. So a wake-up is a number in a list and a byte in a socket that
 //! the event loop watches. Not for: event loops (`sneck/_tasks.py`).
 
-use crate::guard::Guard;
+use crate::guard::{Guard, Task};
 use crate::lock::Lock;
 use pyo3::prelude::*;
-use sneck::{Acquiring, Deadline};
+use pyo3::{PyTraverseError, PyVisit};
+use sneck::{Acquiring, Deadline, Owner};
 use std::future::Future as _;
 use std::io::{Read as _, Write as _};
 use std::mem;
@@ -85,13 +86,15 @@ impl Wake for Call {
     }
 }
 
-/// One acquisition on its way. Dropping it gives up, at any point.
+/// One acquisition on its way. Dropping it gives up, as long as there is no guard.
 #[pyclass(frozen, module = "sneck._sneck")]
 #[derive(Debug)]
 pub(crate) struct Waiting {
     lock: Py<Lock>,
     future: Mutex<Option<Acquiring>>,
     waker: Waker,
+    task: Task,
+    given: Mutex<Option<Py<Guard>>>,
 }
 
 impl Waiting {
@@ -100,17 +103,29 @@ impl Waiting {
         deadline: Deadline,
         inbox: &Inbox,
         number: u64,
+        task: Task,
     ) -> Waiting {
         let call = Call {
             post: inbox.post.clone(),
             number,
         };
         Waiting {
-            future: Mutex::new(Some(lock.get().native().acquire_async_until(deadline))),
+            future: Mutex::new(Some(acquiring(lock.get(), deadline, task))),
             lock: lock.clone().unbind(),
             waker: Waker::from(Arc::new(call)),
+            task,
+            given: Mutex::default(),
         }
     }
+}
+
+/// In the name of the task, so that it is told apart from others of its thread.
+pub(crate) fn acquiring(lock: &Lock, deadline: Deadline, task: Task) -> Acquiring {
+    let owner = match task {
+        0 => Owner::Thread,
+        number => Owner::Named(number),
+    };
+    lock.native().acquire_async_by(owner, deadline)
 }
 
 #[pymethods]
@@ -131,13 +146,32 @@ impl Waiting {
         };
         let lock = self.lock.bind(py);
         match ended {
-            Ok(guard) => Lock::keep(lock, guard).map(Some),
+            Ok(guard) => {
+                let guard = Lock::keep(lock, guard, self.task)?;
+                *self.given() = Some(guard.clone_ref(py));
+                Ok(Some(guard))
+            }
             Err(error) => Err(lock.get().failed(py, &error)),
         }
     }
 
-    /// Give up: leave nothing behind.
-    fn close(&self) {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.lock)
+    }
+
+    /// Give up, or back what a poll gave: nobody else has it yet.
+    fn close(&self, py: Python<'_>) {
         *self.future.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let given = self.given().take();
+        if let Some(guard) = given.filter(|guard| guard.get().is_ours()) {
+            // What is raised already goes before what could be said here.
+            let _ = Guard::end(guard.bind(py));
+        }
+    }
+}
+
+impl Waiting {
+    fn given(&self) -> std::sync::MutexGuard<'_, Option<Py<Guard>>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

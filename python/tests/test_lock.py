@@ -72,7 +72,7 @@ def test_a_daemon_thread_that_is_inside_at_the_end_is_not_robbed(tmp_path, party
         "threading.Thread(target=work, daemon=True).start()\n"
         "inside.wait()\n"
         # Comes after the lock's own, since it was registered before.
-        "import sys; atexit.unregister(sneck._leave); atexit.register(time.sleep, 0.5); atexit.register(sneck._leave)"
+        "import sys; atexit.unregister(sneck._ends.leave); atexit.register(time.sleep, 0.5); atexit.register(sneck._ends.leave)"
     )
     lock = sneck.Lock(path)
     taken = []
