@@ -4,9 +4,9 @@ import pickle
 import threading
 
 import pytest
-from party import Raised
 
 import sneck
+from party import Raised
 
 
 def test_with_holds_and_releases(tmp_path, party):

@@ -10,10 +10,10 @@ import tempfile
 import threading
 
 import pytest
-from party import PATIENCE, Raised, dead_pid, stays
-from twisted_sides import OURS, SIDES, STOCK, at
 
 import sneck.compat.twisted as ours
+from party import PATIENCE, Raised, dead_pid, stays
+from twisted_sides import OURS, SIDES, STOCK, at
 
 
 @pytest.fixture

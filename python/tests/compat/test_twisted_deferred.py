@@ -6,11 +6,11 @@ Not for: the lock itself (test_twisted.py, test_twisted_faults.py).
 import os
 
 import pytest
-from party import stays
 from twisted.internet import defer, task
-from twisted_sides import OURS, SIDES, at
 
 import sneck.compat.twisted as ours
+from party import stays
+from twisted_sides import OURS, SIDES, at
 
 SIDE = pytest.mark.parametrize(
     "side", [defer.DeferredFilesystemLock, ours.DeferredFilesystemLock], ids=["stock", "ours"]

@@ -15,6 +15,7 @@ import sys
 import time
 
 import pytest
+
 from party import PATIENCE, dead_pid, stays
 from twisted_sides import OURS, SIDES, STOCK, at
 
