@@ -10,9 +10,13 @@ import _thread
 import atexit
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from . import _sneck
+
+# What comes before: `sneck.compat` leaves claims where the original would.
+first: list[Callable[[], None]] = []
 
 
 def watch() -> None:
@@ -23,6 +27,8 @@ def watch() -> None:
 
 
 def leave() -> None:
+    for call in first:
+        call()
     # Those that are left by now are daemon threads, or, in a child of multiprocessing, any: they are in the middle of their work.
     _sneck.release_all(_thread._count() > 0)
 

@@ -23,7 +23,6 @@ pid namespace it is judged as one of ours, and a number that *another* process h
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
 import os
@@ -33,6 +32,7 @@ from os import kill, readlink, rename  # noqa: F401
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 import sneck
+from sneck import _ends
 
 if TYPE_CHECKING:
     from twisted.internet.defer import AlreadyTryingToLockError as AlreadyTryingToLockError
@@ -44,7 +44,6 @@ __all__ = ["DeferredFilesystemLock", "FilesystemLock", "isLocked"]
 
 _Name = Union[str, bytes]
 _Stale = Literal["never", "dead", "likely"]
-
 
 # What this process holds, by the folder's inode and the name in it: any object of that name, however it spells it, may unlock.
 _holdings: dict[tuple[int, int, bytes], sneck.Guard] = {}
@@ -318,13 +317,15 @@ def _os_error(error: sneck.LockError, name: _Name) -> OSError:
     return OSError(number, os.strerror(number), name)
 
 
-@atexit.register
 def _leave_all() -> None:
     """The package releases what is held at an orderly end. Twisted's links stay, and the next holder learns that it was not unlocked: its
     servers then remove the socket that is left over too."""
     for guard in list(_holdings.values()):
         with contextlib.suppress(sneck.LockError):
             guard._leave()
+
+
+_ends.first.append(_leave_all)
 
 
 def _defer() -> Any:

@@ -3,6 +3,7 @@
 Not for: Twisted's faults (test_twisted_faults.py), Deferreds (test_twisted_deferred.py), Twisted's own tests (test_twisted_upstream.py).
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -84,6 +85,16 @@ def test_a_process_that_ends_without_unlocking_leaves_the_lock_unclean_too(tmp_p
     assert party(at(path, OURS)).ask("(lock.lock(), lock.clean)") == (True, False)
 
 
+@pytest.mark.parametrize("holder", SIDES)
+def test_so_does_a_child_of_multiprocessing(tmp_path, party, holder):
+    path = tmp_path / "lock"
+    one = party(at(path, SIDES[holder]) + "import multiprocessing")
+    one.do("child = multiprocessing.get_context('fork').Process(target=lambda: lock.lock())")
+    one.do("child.start(); child.join()")
+    assert os.readlink(path) == str(one.ask("child.pid"))
+    assert one.ask("(lock.locked, lock.lock(), lock.clean)") == (False, True, False)
+
+
 def test_what_this_process_holds_it_does_not_get_again_and_any_object_may_unlock(tmp_path):
     path = str(tmp_path / "lock")
     one, two = ours.FilesystemLock(path), ours.FilesystemLock(os.fsencode(path))
@@ -103,12 +114,14 @@ def test_what_this_process_holds_it_does_not_get_again_and_any_object_may_unlock
 def test_locking_with_one_object_and_unlocking_with_another_leaves_nothing_open(tmp_path):
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
-    spellings = [str(tmp_path / "lock"), str(link / "lock"), bytes(tmp_path / "lock")]
+    spellings = [tmp_path, link, tmp_path / "." / "link" / ".." / tmp_path.name]
+    numbers = itertools.count()
 
     def rounds():
         for _ in range(30):
-            assert ours.FilesystemLock(spellings[0]).lock()
-            ours.FilesystemLock(spellings[1]).unlock()
+            name = f"lock{next(numbers)}"
+            assert ours.FilesystemLock(os.path.join(spellings[0], name)).lock()
+            ours.FilesystemLock(os.fsencode(os.path.join(spellings[1], name))).unlock()
             spellings.append(spellings.pop(0))
 
     rounds()

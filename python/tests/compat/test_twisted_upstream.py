@@ -3,7 +3,6 @@
 Not for: what ours does better (test_twisted_faults.py, test_twisted_deferred.py).
 """
 
-import pathlib
 import re
 import subprocess
 import sys
@@ -11,8 +10,22 @@ import sys
 import pytest
 
 STOCK = ["-m", "twisted.trial"]
-OURS = [str(pathlib.Path(__file__).with_name("upstream_twisted.py"))]
-OUR_DEFERRED = [*OURS, "--deferred"]
+OURS = ["-m", "sneck.compat", "--as", "twisted", *STOCK]
+# Twisted's own DeferredFilesystemLock, on our lock.
+ONLY_THE_LOCK = [
+    "-c",
+    "import sys, twisted.python, sneck.compat.twisted\n"
+    "sys.modules['twisted.python.lockfile'] = twisted.python.lockfile = sneck.compat.twisted\n"
+    "from twisted.internet import defer\n"
+    "assert issubclass(defer.DeferredFilesystemLock, sneck.compat.twisted.FilesystemLock)\n"
+    "from twisted.scripts.trial import run\n"
+    "run()",
+]
+WHICH = """
+from twisted.internet import defer, unix
+from twisted.python import lockfile
+print(lockfile.__name__, unix.lockfile.__name__, defer.DeferredFilesystemLock.__module__, defer.DeferredFilesystemLock.__mro__[1].__module__)
+"""
 
 
 def trial(how, folder, *tests):
@@ -26,8 +39,16 @@ def trial(how, folder, *tests):
     return ran, int(counts["successes"]), int(counts.get("skips", 0))
 
 
+def test_it_is_ours_that_they_meet(tmp_path):
+    program = tmp_path / "which.py"
+    program.write_text(WHICH)
+    command = [sys.executable, *OURS[:4], str(program)]
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=600).stdout
+    assert told.split() == ["sneck.compat.twisted"] * 4
+
+
 # The four that are skipped are for Windows only.
-@pytest.mark.parametrize("how", [OURS, OUR_DEFERRED], ids=["Twisted's Deferred on our lock", "our Deferred"])
+@pytest.mark.parametrize("how", [OURS, ONLY_THE_LOCK], ids=["our Deferred", "Twisted's Deferred on our lock"])
 def test_Twisted_s_own_tests_of_the_lock_pass(tmp_path, how):
     tests = ["twisted.test.test_lockfile", "twisted.test.test_defer.DeferredFilesystemLockTests"]
     assert trial(how, tmp_path / "ours", *tests) == (31, 27, 4)
@@ -38,6 +59,6 @@ def test_Twisted_s_own_tests_of_the_lock_pass(tmp_path, how):
     "module", ["twisted.test.test_unix", "twisted.internet.test.test_unix", "twisted.trial._dist.test.test_disttrial"]
 )
 def test_those_of_what_uses_the_lock_pass_as_many_as_with_Twisted_s_own(tmp_path, module):
-    counts = trial(OUR_DEFERRED, tmp_path / "ours", module)
+    counts = trial(OURS, tmp_path / "ours", module)
     assert counts == trial(STOCK, tmp_path / "stock", module)
     assert counts[1] >= 10
