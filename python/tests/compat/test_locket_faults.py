@@ -178,16 +178,20 @@ lock.acquire()
 @pytest.mark.parametrize("name, free", [(THEIRS, False), (OURS, True)])
 def test_a_forked_child_that_lives_on_keeps_the_lock_with_locket_and_not_with_ours(name, free, tmp_path, party):
     one = locker(party, name, tmp_path / "lock")
-    one.do("lock.acquire()")
+    # The child says that it runs: its copy is closed before that, but not before the system lets it run.
     one.do("""
+lock.acquire()
+out, into = os.pipe()
 child = os.fork()
 if child == 0:
     signal.alarm(PATIENCE)
     # What its parent is told goes to a pipe that closes with the last who has it.
     os.close(0)
     os.close(1)
+    os.write(into, b"x")
     while True:
         time.sleep(60)
+os.read(out, 1)
 """)
     child = one.ask("child")
     try:
