@@ -238,7 +238,7 @@ class LockFile:
 
 def _is_of_the_system(failure: sneck.LockError) -> bool:
     """No folder, no right, a full disk; not that somebody keeps a claim from being removed, which has no errno."""
-    return isinstance(failure, sneck.LockOSError) and failure.errno is not None
+    return isinstance(failure, sneck.LockOSError) and getattr(failure, "errno", None) is not None
 
 
 def _content(path: _Path) -> bytes:

@@ -416,6 +416,19 @@ def test_any_object_and_any_thread_of_the_process_may_release(tmp_path):
         assert not one.is_locked()
 
 
+def test_a_thread_that_acquires_what_it_holds_waits_until_another_one_releases(tmp_path):
+    lock = m.PIDLockFile(tmp_path / "lock")
+    lock.acquire()
+    with pytest.raises(m.LockTimeout):
+        lock.acquire(timeout=0.05)
+    other = threading.Timer(0.1, lock.release)
+    other.start()
+    lock.acquire()
+    other.join()
+    assert lock.i_am_locking()
+    lock.release()
+
+
 def test_a_lock_that_nobody_refers_to_is_held_and_can_be_released(tmp_path):
     m.PIDLockFile(tmp_path / "lock").acquire()
     assert m.PIDLockFile(tmp_path / "lock").i_am_locking()
@@ -429,6 +442,7 @@ def test_a_file_that_was_removed_behind_our_back_is_not_locked_and_can_be_acquir
     os.remove(lock.path)
     with pytest.raises(m.NotLocked):
         lock.release()
+    assert not sneck.Lock(lock.path, protocol="pidfile").held_in_this_process
     lock.acquire(timeout=0)
     os.remove(lock.path)
     lock.acquire(timeout=0)

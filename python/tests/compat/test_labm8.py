@@ -227,6 +227,14 @@ def test_write_takes_a_datetime_of_any_zone(path):
     assert os.listdir(path.parent) == ["lock"]
 
 
+def test_what_is_written_is_never_seen_half_written(path):
+    m.LockFile.write(path, 12, 1.5)
+    with open(path) as opened:
+        m.LockFile.write(path, 13, 2.5)
+        assert opened.read() == "12 1.5\n"
+    assert path.read_text() == "13 2.5\n"
+
+
 def test_write_leaves_alone_what_is_no_file_and_leaves_nothing_of_its_own(path):
     path.symlink_to("nowhere")
     with pytest.raises(m.Error):
@@ -247,6 +255,21 @@ def test_a_holder_over_whose_lock_somebody_wrote_holds_it_no_more(path):
     assert lock.owned_by_self
     lock.release()
     assert not path.exists()
+
+
+def test_a_holder_whose_file_was_removed_may_acquire_again_and_holds_no_more_than_that(start, path):
+    lock, other = m.LockFile(path), start("ours")
+    lock.acquire()
+    path.unlink()
+    lock.release()
+    assert not sneck.Lock(path, protocol="labm8").held_in_this_process
+    lock.acquire()
+    path.unlink()
+    lock.acquire()
+    lock.release()
+    other.do("lock.acquire()")
+    with pytest.raises(m.UnableToAcquireLockError):
+        lock.acquire()
 
 
 def test_a_lock_that_was_written_in_our_name_is_ours_and_is_made_anew_by_acquiring_it(path):
@@ -337,7 +360,7 @@ def test_files_of_labm8_of_2020_are_read_and_respected(path):
         f'owner_process_id: {os.getppid()}\nowner_process_argv: "x"\ndate_acquired_unix_epoch_ms: 1000\nowner_user: "x"\n'
     )
     lock = m.LockFile(path)
-    assert lock.pid == os.getppid()
+    assert lock.pid == os.getppid() and isinstance(lock.date, datetime) and lock.date.tzinfo is None
     with pytest.raises(m.UnableToAcquireLockError):
         lock.acquire(replace_stale=True)
     lock.acquire(force=True).release()
