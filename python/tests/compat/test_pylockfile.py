@@ -472,6 +472,19 @@ def test_a_symbolic_link_that_is_no_lock_is_left_alone(tmp_path):
         os.unlink(lock.lock_file)
 
 
+def test_the_lock_of_another_class_is_respected_and_not_broken(tmp_path, party):
+    for one, other in zip(BY_THREAD, BY_THREAD[1:] + BY_THREAD[:1]):
+        holder = locker(party, OURS, one, tmp_path / one)
+        holder.do("lock.acquire()")
+        lock = class_of(ours, other)(str(tmp_path / one))
+        assert lock.is_locked()
+        with pytest.raises(ours.AlreadyLocked):
+            lock.acquire(0)
+        with pytest.raises(ours.UnlockError, match=str(holder.pid)):
+            lock.break_lock()
+        assert holder.ask("lock.i_am_locking(), said(lock.release)") == (True, "None")
+
+
 @by_thread
 def test_waiting_for_oneself_as_somebody_else_is_an_error(name, tmp_path):
     made, path = class_of(ours, name), str(tmp_path / "lock")

@@ -232,8 +232,8 @@ class NativeLockFile(LockBase):
     def break_lock(self) -> None:
         """Take it away from whoever holds it, **dead or alive**; nothing if nobody does. Whoever lost it so is told at its release.
 
-        After a crash there is no need for it: `acquire` finds out. Raises `UnlockError` if something else than a lock stands
-        there, or it cannot be removed.
+        After a crash there is no need for it: `acquire` finds out. Raises `UnlockError` if something else than a lock of this
+        class stands there, or it cannot be removed.
         """
         place = self._place()
         with _table:
@@ -246,7 +246,12 @@ class NativeLockFile(LockBase):
             raise UnlockError(str(error)) from error
 
     def _force(self) -> None:
-        self._native().force_release()
+        native = self._native()
+        if native.force_release() is None:
+            # The library leaves alone what another protocol locked.
+            holder = native.holder()
+            if holder is not None and holder.protocol is not None:
+                raise NativeError(f"{native.path}: a lock of another kind ({holder.protocol}) stands there: {holder}")
 
     def __exit__(self, *exception: object) -> None:
         # A forked child that leaves the block has nothing to release, and may be on its way out with an exception of its own.
