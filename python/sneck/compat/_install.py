@@ -153,13 +153,17 @@ class _Ours(importlib.abc.Loader):
 
     def __init__(self, ours: str) -> None:
         self.ours = ours
+        self.own: Any = None
 
-    def create_module(self, spec: Any) -> None:
-        return None
+    def create_module(self, spec: Any) -> ModuleType:
+        # Not put into sys.modules by `exec_module`: a thread that imports at the same moment could get what stood there before.
+        module = importlib.import_module(self.ours)
+        self.own = module.__spec__
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
-        # Who imports gets what stands here afterwards, and so does the package that it is in.
-        sys.modules[module.__name__] = importlib.import_module(self.ours)
+        # It is made already, and keeps its own name.
+        module.__spec__ = self.own
 
 
 class _Empty(importlib.abc.Loader):
