@@ -4,10 +4,12 @@ Not for: what the original promises, and company with it (`test_labm8.py`).
 """
 
 import os
+import tempfile
 import time
 
 import pytest
 
+import sneck
 from originals import CLEARLY_YOUNGER, begin, container, let_go
 from party import Raised, dead_pid, stays
 from sneck.compat import labm8 as m
@@ -111,20 +113,19 @@ def test_of_ours_one_replaces_a_dead_holder(start, path):
         parties[got.index(True)].do("lock.release()")
 
 
-def test_another_users_process_is_dead_to_the_original_and_alive_to_ours(party, tmp_path):
+def test_another_users_process_is_dead_to_the_original_and_alive_to_ours(party):
     assert os.geteuid() == 0, "changing the user needs root"
-    folder = tmp_path / "open"
-    folder.mkdir()
-    for one in (folder, *list(folder.parents)[:-2]):
-        one.chmod(0o777)
-    for whose, is_robbed in [("ours", False), ("original", True)]:
-        path = folder / whose
-        m.LockFile.write(path, os.getpid(), time.time())
-        path.chmod(0o666)
-        stranger = party(f"{begin('labm8', whose)}; lock = m.LockFile({str(path)!r})")
-        stranger.do(f"{TRY}\nos.setuid(65534)")
-        assert stranger.ask("attempt(replace_stale=True)") is is_robbed
-        assert (m.LockFile(path).pid != os.getpid()) is is_robbed
+    # pytest keeps its own folders closed to others.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        for whose, is_robbed in [("ours", False), ("original", True)]:
+            path = os.path.join(folder, whose)
+            m.LockFile.write(path, os.getpid(), time.time())
+            os.chmod(path, 0o666)
+            stranger = party(f"{begin('labm8', whose)}; lock = m.LockFile({path!r})")
+            stranger.do(f"{TRY}\nos.setuid(65534)")
+            assert stranger.ask("attempt(replace_stale=True)") is is_robbed
+            assert (m.LockFile(path).pid != os.getpid()) is is_robbed
 
 
 # Empty, cut off, and what the original's write() makes of a datetime.
@@ -201,7 +202,7 @@ def test_a_full_disk_leaves_an_empty_file_with_the_original_and_nothing_with_our
     assert path.read_bytes() == b""
     path.unlink()
     ours = start("ours")
-    assert issubclass(getattr(__import__("sneck"), refusal(ours, FULL + "lock.acquire()")), OSError)
+    assert issubclass(getattr(sneck, refusal(ours, FULL + "lock.acquire()")), OSError)
     assert not os.listdir(path.parent)
     ours.do("resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard)); lock.acquire()")
 
