@@ -19,20 +19,30 @@ from sneck.compat import install
 from sneck.compat._install import NAMES
 
 
-def _read_arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+def _read_arguments() -> tuple[argparse.ArgumentParser, list[str], bool, list[str]]:
+    """The parser, in whose place, whether a module is to be run, and the program with its arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m sneck.compat",
         usage="%(prog)s --as NAME[,NAME…] PROGRAM.py [ARGUMENT…]\n       %(prog)s --as NAME[,NAME…] -m MODULE [ARGUMENT…]",
         description="Run a Python program with sneck's modules in the place of older lock libraries.",
-        epilog=f"Names: {', '.join(NAMES)}.",
+        epilog=f"Names: {', '.join(NAMES)}. The program is a file, or a folder or zip file with a __main__.py, or a module as for `python -m`.",
         allow_abbrev=False,
     )
-    parser.add_argument("--as", dest="names", metavar="NAME", action="append", required=True, help="in whose place")
-    parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="run that module, as `python -m` does")
     parser.add_argument(
-        "program", nargs=argparse.REMAINDER, help="run that file, or folder or zip file with a __main__.py"
+        "--as", dest="names", metavar="NAME[,NAME…]", action="append", required=True, help="in whose place"
     )
-    return parser, parser.parse_args()
+    # Ours end where the program begins: all that follows is its own, whatever it looks like.
+    end = 1
+    while end < len(sys.argv) and sys.argv[end].startswith("-") and not sys.argv[end].startswith("-m"):
+        end += 2 if sys.argv[end] == "--as" else 1
+    told = parser.parse_args(sys.argv[1:end])
+    program = sys.argv[end:]
+    is_module = bool(program) and program[0].startswith("-m")
+    if is_module:
+        program = program[1:] if program[0] == "-m" else [program[0][2:], *program[1:]]
+    if not program:
+        parser.error("name a program, or -m and a module")
+    return parser, [name for names in told.names for name in names.split(",")], is_module, program
 
 
 def _run_module(arguments: list[str]) -> None:
@@ -72,8 +82,11 @@ def _show_as_its_own(error: BaseException) -> None:
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
         sys.excepthook = shown
-        while trace is not None and trace.tb_frame.f_globals is globals():
-            trace = trace.tb_next
+        at = trace
+        while at is not None:
+            if at.tb_frame.f_globals is globals():
+                trace = at.tb_next
+            at = at.tb_next
         sys.last_traceback = trace
         # Python's own one shows what the error carries.
         shown(kind, error.with_traceback(trace), trace)
@@ -83,23 +96,21 @@ def _show_as_its_own(error: BaseException) -> None:
 
 def main() -> None:
     """Read the arguments, install, run."""
-    parser, told = _read_arguments()
-    names = [name for given in told.names for name in given.split(",")]
-    if bool(told.module) == bool(told.program):
-        parser.error("name a program, or -m and a module")
+    parser, names, is_module, program = _read_arguments()
     try:
         install(*names)
     except ValueError as error:
         parser.error(str(error))
     fresh = ModuleType("__main__")
     vars(fresh)["__builtins__"] = __builtins__
-    vars(fresh)["__annotations__"] = {}
+    if sys.version_info < (3, 14):
+        vars(fresh)["__annotations__"] = {}
     sys.modules["__main__"] = fresh
     try:
-        if told.module:
-            _run_module(told.module)
+        if is_module:
+            _run_module(program)
         else:
-            _run_file(told.program, fresh)
+            _run_file(program, fresh)
     except SystemExit:
         raise
     except BaseException as error:
