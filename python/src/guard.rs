@@ -6,7 +6,7 @@ use crate::lock::Lock;
 use crate::options::mode_name;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
-use sneck::{Clean, Standing};
+use sneck::{Clean, Mode, Standing};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -58,6 +58,11 @@ impl Guard {
 
     pub(crate) fn is_of_task(&self, task: Task) -> bool {
         self.task == task
+    }
+
+    /// Whether it holds, and alone.
+    pub(crate) fn keeps_out(&self) -> bool {
+        self.mode == mode_name(Mode::Exclusive) && self.held()
     }
 
     /// Read something of the holding. None: it was released, or is a copy.

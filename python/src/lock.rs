@@ -78,6 +78,14 @@ impl Lock {
         let py = slf.py();
         // Once, so that what the callback does counts as waiting.
         let deadline = Deadline::from(timeout);
+        if timeout == Timeout::Forever && this.would_stop_its_loop() {
+            let what = "a task of this thread's event loop holds it, which cannot go on while the thread waits: waiting would never end";
+            let error = Error::new(ErrorKind::Reentrant, "acquire", what).at(this.lock.place());
+            return Err(raise(
+                py,
+                &error.advise("in a task say `async with`, or wait in a thread of its own"),
+            ));
+        }
         if this.on_wait.is_some() && timeout != Timeout::Once {
             match Lock::try_once(slf)? {
                 Ok(guard) => return Ok(guard),
@@ -181,6 +189,13 @@ impl Lock {
     fn is_of_this_thread(&self) -> bool {
         let own = |guard: &Py<Guard>| guard.get().is_ours() && guard.get().is_of_this_thread();
         self.guards().iter().any(own)
+    }
+
+    /// Whether a task holds it that runs in this thread. Which other thread could release for it, nobody knows; as with threads that acquire twice.
+    fn would_stop_its_loop(&self) -> bool {
+        let own = |guard: &Guard| guard.is_ours() && guard.is_of_this_thread();
+        let task = |guard: &Guard| own(guard) && !guard.is_of_task(0) && guard.keeps_out();
+        self.recipe.refuses && self.guards().iter().any(|guard| task(guard.get()))
     }
 
     fn sighting(&self, py: Python<'_>) -> PyResult<Sighting> {
@@ -308,11 +323,12 @@ impl Lock {
             .observer(raised.clone())
             .all(parts)
             .map_err(|error| raise(py, &error))?;
-        let recipe = Recipe(
-            Recipe::call(py, Some("all"))?.unbind(),
-            locks.clone().unbind(),
-            keywords.unbind(),
-        );
+        let recipe = Recipe {
+            call: Recipe::call(py, Some("all"))?.unbind(),
+            arguments: locks.clone().unbind(),
+            keywords: keywords.unbind(),
+            refuses: true,
+        };
         Lock::of(lock, timeout, on_wait, raised, recipe)
     }
 

@@ -24,11 +24,13 @@ pub(crate) fn registry() -> &'static Registry {
 
 /// How to make another one: a callable, its arguments and keywords.
 #[derive(Debug)]
-pub(crate) struct Recipe(
-    pub(crate) Py<PyAny>,
-    pub(crate) Py<PyTuple>,
-    pub(crate) Py<PyDict>,
-);
+pub(crate) struct Recipe {
+    pub(crate) call: Py<PyAny>,
+    pub(crate) arguments: Py<PyTuple>,
+    pub(crate) keywords: Py<PyDict>,
+    /// Whether a wait for oneself is refused.
+    pub(crate) refuses: bool,
+}
 
 impl Recipe {
     /// For pickle: how to make that lock again, and what a subclass keeps in it.
@@ -39,21 +41,20 @@ impl Recipe {
             let what = "a lock in memory that has no name cannot be copied or pickled: what arrives would be another lock";
             return Err(PyTypeError::new_err(what));
         }
-        let Recipe(call, arguments, keywords) = self;
+        let (arguments, keywords) = (&self.arguments, &self.keywords);
         let again = &equipment(py)?.again;
-        let call = match call.bind(py).is_instance_of::<PyType>() {
+        let call = match self.call.bind(py).is_instance_of::<PyType>() {
             true => lock.get_type().into_any(),
-            false => call.bind(py).clone(),
+            false => self.call.bind(py).clone(),
         };
         let state = lock.getattr_opt("__dict__")?;
         (again, (call, arguments, keywords), state).into_bound_py_any(py)
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Recipe(call, arguments, keywords) = self;
-        visit.call(call)?;
-        visit.call(arguments)?;
-        visit.call(keywords)
+        visit.call(&self.call)?;
+        visit.call(&self.arguments)?;
+        visit.call(&self.keywords)
     }
 
     /// The class, or what the class calls by this name.
@@ -122,11 +123,12 @@ impl Wishes<'_> {
         for (name, value) in more {
             keywords.set_item(name, value)?;
         }
-        let recipe = Recipe(
-            Recipe::call(py, name)?.unbind(),
-            arguments.unbind(),
-            keywords.unbind(),
-        );
+        let recipe = Recipe {
+            call: Recipe::call(py, name)?.unbind(),
+            arguments: arguments.unbind(),
+            keywords: keywords.unbind(),
+            refuses: self.reentry != "wait",
+        };
         Lock::of(lock, self.timeout, self.on_wait, raised, recipe)
     }
 }

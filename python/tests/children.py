@@ -9,9 +9,8 @@ import select
 import threading
 import time
 
-from party import PATIENCE, enter, leave
-
 import sneck
+from party import PATIENCE, enter, leave
 
 
 class Child:

@@ -282,6 +282,26 @@ def test_a_task_that_acquires_what_it_holds_is_refused_and_another_waits(tmp_pat
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("reentry", ["refuse", "idempotent"])
+def test_a_thread_that_would_stop_the_loop_of_the_task_it_waits_for_is_refused(tmp_path, reentry):
+    lock, shared = lock_at(tmp_path, reentry=reentry), sneck.Lock(tmp_path / "shared", mode="shared", reentry=reentry)
+
+    async def main():
+        async with lock, shared:
+            with pytest.raises(sneck.Reentrant, match="event loop"):
+                lock.acquire()
+            with pytest.raises(sneck.LockTimeout):
+                lock.acquire(timeout=0.01)
+            shared.acquire().release()
+            thread = threading.Thread(target=lambda: lock.acquire().release())
+            thread.start()
+        await until(lambda: not thread.is_alive())
+        with lock:
+            assert lock.held
+
+    asyncio.run(main())
+
+
 def test_a_thread_and_tasks_take_turns_in_the_order_of_arrival(tmp_path):
     lock, order = lock_at(tmp_path), []
 

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from party import PATIENCE, stays
 
 import sneck
+from party import PATIENCE, stays
 
 STARTS = ["fork", "spawn", "forkserver"]
 PROTOCOLS = ["flock", "fcntl", "pidfile", "symlink", "mkdir"]

@@ -7,9 +7,9 @@ import os
 import signal
 
 import pytest
-from party import stays
 
 import sneck
+from party import stays
 
 PROTOCOLS = ["flock", "fcntl", "flock+fcntl", "pidfile", "shlock", "symlink", "labm8", "dotlock", "mkdir"]
 KERNEL = ["flock", "fcntl", "flock+fcntl"]

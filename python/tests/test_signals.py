@@ -10,9 +10,9 @@ import sys
 import time
 
 import pytest
-from party import PATIENCE, Raised, stays
 
 import sneck
+from party import PATIENCE, Raised, stays
 
 FILES = ["flock", "fcntl", "flock+fcntl", "pidfile", "shlock", "symlink", "labm8", "dotlock", "mkdir"]
 WAITS = {"for ever": "lock.acquire()", "for a time": "lock.acquire(timeout=600)", "by with": "lock.__enter__()"}

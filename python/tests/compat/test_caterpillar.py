@@ -436,6 +436,13 @@ def test_a_lock_that_nobody_refers_to_is_held_and_can_be_released(tmp_path):
     assert not os.path.lexists(tmp_path / "lock.lock")
 
 
+def test_an_orderly_end_of_the_process_releases(start, path):
+    ours = start("ours")
+    ours.do("lock.acquire()")
+    assert path.exists() and ours.end() == 0
+    assert not path.exists()
+
+
 def test_a_file_that_was_removed_behind_our_back_is_not_locked_and_can_be_acquired_again(tmp_path):
     lock = m.PIDLockFile(tmp_path / "lock")
     lock.acquire()

@@ -337,6 +337,13 @@ def test_a_lock_that_nobody_refers_to_is_held_and_can_be_released(start, path):
     assert not path.exists()
 
 
+def test_an_orderly_end_of_the_process_releases(start, path):
+    ours = start("ours")
+    ours.do("lock.acquire()")
+    assert path.exists() and ours.end() == 0
+    assert not path.exists()
+
+
 def test_a_relative_path_means_the_same_file_after_chdir(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lock = m.LockFile("lock").acquire()

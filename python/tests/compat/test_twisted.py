@@ -13,8 +13,8 @@ import threading
 import pytest
 
 import sneck.compat.twisted as ours
-from party import PATIENCE, Raised, dead_pid, stays
-from twisted_sides import OURS, SIDES, STOCK, at
+from party import PATIENCE, Raised, stays
+from twisted_sides import NOBODY, OURS, SIDES, STOCK, at
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_a_living_process_of_another_user_holds_where_Twisted_raises(tmp_path, e
 @pytest.mark.parametrize("side", SIDES)
 def test_a_stale_link_that_may_not_be_removed_is_told(tmp_path, everybodys_folder, party, side):
     path = os.path.join(everybodys_folder, "lock")
-    os.symlink(str(dead_pid()), path)
+    os.symlink(NOBODY, path)
     os.chmod(everybodys_folder, 0o555)
     one = party(at(path, SIDES[side]))
     one.do(f"warm_up({str(tmp_path)!r}); unprivileged()")
@@ -209,10 +209,10 @@ def test_a_stale_link_that_may_not_be_removed_is_told(tmp_path, everybodys_folde
 
 
 def test_isLocked_only_looks_where_Twisted_s_breaks_the_link(tmp_path, party):
-    path, dead = tmp_path / "lock", str(dead_pid())
+    path = tmp_path / "lock"
     for side, stays_there in ((OURS, True), (STOCK, False)):
         if not os.path.lexists(path):
-            path.symlink_to(dead)
+            path.symlink_to(NOBODY)
         assert party(at(path, side)).ask("side.isLocked(lock.name)") is False
         assert os.path.lexists(path) is stays_there
 
@@ -231,7 +231,7 @@ def test_a_relative_name_is_unlocked_where_it_was_locked_and_not_so_by_Twisted(t
 def test_stale_never_breaks_nothing(tmp_path):
     lock = ours.FilesystemLock(str(tmp_path / "lock"))
     lock.stale = "never"
-    os.symlink(str(dead_pid()), lock.name)
+    os.symlink(NOBODY, lock.name)
     assert not lock.lock() and os.path.lexists(lock.name)
     lock.stale = "dead"
     assert lock.lock() and lock.clean is False

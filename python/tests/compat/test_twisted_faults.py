@@ -17,7 +17,7 @@ import time
 import pytest
 
 from party import PATIENCE, dead_pid, stays
-from twisted_sides import OURS, SIDES, STOCK, at
+from twisted_sides import NOBODY, OURS, SIDES, STOCK, at
 
 # After the real call it lets somebody else go first.
 LATE = """
@@ -50,7 +50,7 @@ def test_who_comes_late_to_a_dead_link_does_not_remove_the_one_that_took_its_pla
     tmp_path, party, late, first, second, both
 ):
     path, looked, go = tmp_path / "lock", tmp_path / "looked", tmp_path / "go"
-    path.symlink_to(str(dead_pid()))
+    path.symlink_to(NOBODY)
     slow, quick = party(at(path, SIDES[first]) + LATE), party(at(path, SIDES[second]))
     slow.do(f"late({late!r}, {str(looked)!r}, {str(go)!r})")
     slow.begin("lock.lock()")
@@ -82,12 +82,12 @@ ROUNDS = 100
 
 
 def test_of_four_that_fall_on_one_dead_link_one_gets_it(tmp_path, party):
-    journal, dead = str(tmp_path / "journal"), str(dead_pid())
+    journal = str(tmp_path / "journal")
     four = [party(at("", OURS) + FALL) for _ in range(4)]
     unclean = 0
     for number in range(ROUNDS):
         path, go = tmp_path / f"lock{number}", tmp_path / f"go{number}"
-        path.symlink_to(dead)
+        path.symlink_to(NOBODY)
         for one in four:
             one.begin(f"fall({str(path)!r}, {str(go)!r}, {journal!r})")
         go.touch()

@@ -2,6 +2,8 @@
 
 STOCK = "import twisted.python.lockfile as side\n"
 OURS = "import sneck.compat.twisted as side\n"
+# A number that no process ever has.
+NOBODY = str(2**31 - 1)
 SIDES = {"stock": STOCK, "ours": OURS}
 
 _COMMON = """
