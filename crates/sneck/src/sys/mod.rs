@@ -20,12 +20,18 @@
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 #[path = "linux/mod.rs"]
 mod platform;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(not(all(
+    target_os = "linux", not(sneck_unsupported)
+)))]
 #[path = "unsupported.rs"]
 mod platform;
 
-pub(crate) use platform::{clock, file, folder, fork, futex, locks, ofd, process, text, thread};
+#[cfg(all(
+    target_os = "linux", not(sneck_unsupported)
+))]
+mod unix;
 
+pub(crate) use platform::{clock, file, folder, fork, futex, locks, ofd, process, text, thread};
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nap {
@@ -39,7 +45,7 @@ pub(crate) enum Nap {
 
 /// Whether a process is there, as far as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[allow(dead_code)] // no platform but Linux has them all
 pub(crate) enum Presence {
     /// It runs (or sleeps, or is stopped, or its leader is a zombie while other threads live).
     Alive,

@@ -8,6 +8,7 @@
 //! | `backoff.rs` | how long to sleep when no event can be relied on |
 //! | `linux.rs` | for threads: inotify, pidfds, poll |
 //! | `kernel.rs` | a blocking system call with a deadline, which others may end |
+//! | `linux_timer.rs` | what ends it |
 //! | `nudge.rs` | what a thread or a task sleeps on that others may end |
 //! | `reactor.rs` | for tasks: one thread that wakes them, and `poller.rs`, what it listens to |
 //! | `crew.rs` | for tasks: a few threads that sleep in the kernel's queues, or talk to servers |
@@ -15,32 +16,39 @@
 
 mod backoff;
 mod crew;
-#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
-mod kernel;
+mod nudge;
+mod reactor;
+
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 mod linux;
-mod nudge;
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 mod poller;
-mod reactor;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+#[path = "linux_timer.rs"]
+mod timer;
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+use linux as events;
+
+#[cfg(all(
+    target_os = "linux", not(sneck_unsupported)
+))]
+mod kernel;
+#[cfg(not(all(
+    target_os = "linux", not(sneck_unsupported)
+)))]
 mod unsupported;
+#[cfg(not(all(
+    target_os = "linux", not(sneck_unsupported)
+)))]
+use unsupported::{self as events, self as kernel, self as poller};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use crew::{Errand, NoRoom, Room};
+pub(crate) use events::Armed;
+pub(crate) use kernel::{Stopper, choose_signal, in_kernel};
 pub(crate) use nudge::Nudge;
-#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 use poller::{Hint, Poller};
 pub(crate) use reactor::Doze;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
-pub(crate) use unsupported::{Armed, Stopper, choose_signal, in_kernel};
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
-use unsupported::{Hint, Poller};
-#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
-pub(crate) use {
-    kernel::{Stopper, choose_signal, in_kernel},
-    linux::Armed,
-};
 
 use crate::protocol::Wake;
 use crate::sys::{Nap, futex};
