@@ -20,18 +20,33 @@
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 #[path = "linux/mod.rs"]
 mod platform;
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+#[path = "bsd/mod.rs"]
+mod platform;
 #[cfg(not(all(
-    target_os = "linux", not(sneck_unsupported)
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
 )))]
 #[path = "unsupported.rs"]
 mod platform;
 
 #[cfg(all(
-    target_os = "linux", not(sneck_unsupported)
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
 ))]
 mod unix;
 
+/// For `wait/`, which has no other kind of event here.
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+pub(crate) use platform::queue;
 pub(crate) use platform::{clock, file, folder, fork, futex, locks, ofd, process, text, thread};
+
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nap {

@@ -6,7 +6,7 @@
 //! Steps: choose a signal that nobody uses and give it an empty handler without SA_RESTART; let it
 //! through in this thread only; start a timer that signals this thread at the deadline and then every few ms,
 //! in case it fired just before the call began; call; delete the timer; take up signals that are still on the way; restore the mask. SIGALRM and
-//! its one timer a process belong to the program. The timer: `linux_timer.rs`.
+//! its one timer a process belong to the program. What the timer is differs: `linux_timer.rs`, `bsd_timer.rs`.
 
 use super::Ended;
 use super::timer::{Timer, candidates, take_up};

@@ -6,11 +6,11 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `backoff.rs` | how long to sleep when no event can be relied on |
-//! | `linux.rs` | for threads: inotify, pidfds, poll |
+//! | `linux.rs`, `kqueue.rs` | for threads: inotify, pidfds, poll; on macOS and FreeBSD, kqueue |
 //! | `kernel.rs` | a blocking system call with a deadline, which others may end |
-//! | `linux_timer.rs` | what ends it |
+//! | `linux_timer.rs`, `bsd_timer.rs` | what ends it |
 //! | `nudge.rs` | what a thread or a task sleeps on that others may end |
-//! | `reactor.rs` | for tasks: one thread that wakes them, and `poller.rs`, what it listens to |
+//! | `reactor.rs` | for tasks: one thread that wakes them, and `poller.rs` or `kqueue_poller.rs`, what it listens to |
 //! | `crew.rs` | for tasks: a few threads that sleep in the kernel's queues, or talk to servers |
 //! | `unsupported.rs` | all of it on a platform that has none: polling |
 
@@ -30,15 +30,41 @@ mod timer;
 use linux as events;
 
 #[cfg(all(
-    target_os = "linux", not(sneck_unsupported)
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+mod kqueue;
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+#[path = "kqueue_poller.rs"]
+mod poller;
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+#[path = "bsd_timer.rs"]
+mod timer;
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+use kqueue as events;
+
+#[cfg(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
 ))]
 mod kernel;
 #[cfg(not(all(
-    target_os = "linux", not(sneck_unsupported)
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
 )))]
 mod unsupported;
 #[cfg(not(all(
-    target_os = "linux", not(sneck_unsupported)
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
 )))]
 use unsupported::{self as events, self as kernel, self as poller};
 
