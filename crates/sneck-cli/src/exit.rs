@@ -11,6 +11,7 @@ use sneck::{Error, ErrorKind};
 
 /// How the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(sneck_unsupported, allow(dead_code))]
 pub(crate) enum Exit {
     /// 0: all went well; for `status`, `wait` and `break`, every lock is free.
     Ok,

@@ -37,7 +37,7 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg,
     send, sendmsg, socketpair,
 };
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, waitid, waitpid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 use sneck::Party;
 
 use super::{Ended, LetGo};
@@ -51,7 +51,11 @@ pub(crate) use process::bearer;
 pub(crate) use program::is_program;
 #[path = "linux_group.rs"]
 mod group;
-use group::{Alarm, Terminal, group_of, others_in_group, signal_own_group, stop_group};
+use group::{
+    Alarm, Terminal, group_of, leads_session, others_in_group, signal_own_group, stop_as_asked,
+    stop_group,
+};
+pub(crate) use group::{can_erase, in_foreground};
 #[path = "unix_signals.rs"]
 mod signals;
 pub(crate) use signals::Relay;
@@ -568,47 +572,6 @@ fn block(signals: &[i32]) -> io::Result<()> {
 fn unblock(signals: &[i32]) -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, Some(&set_of(signals)));
     Ok(())
-}
-
-/// Whether this process leads its session: then the kernel tells it, and only it, when the terminal hangs up.
-fn leads_session() -> bool {
-    // Not rustix's getsid: it takes for granted that the number is above 0 (1.1). In a pid namespace whose session began outside it is 0.
-    // SAFETY: getsid takes a number and returns one.
-    let leader = unsafe { libc::getsid(0) };
-    leader == getpid().as_raw_nonzero().get()
-}
-
-/// Does what SIGTSTP does to a process that does not handle it: stops this one until SIGCONT, unless nobody could
-/// continue it (the kernel knows) or it was started with SIGTSTP ignored. A handler that was installed is back when
-/// this returns.
-fn stop_as_asked() -> io::Result<()> {
-    if original().ignores_sigtstp {
-        return Ok(());
-    }
-    let Some(handler) = set_ignored(libc::SIGTSTP, false) else {
-        return Err(io::Error::last_os_error());
-    };
-    // SAFETY: the disposition is the default: no handler runs. It goes to this thread, which stops before it returns.
-    let raised = unsafe { libc::raise(libc::SIGTSTP) };
-    exchange_action(libc::SIGTSTP, Some(&handler));
-    match raised {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Whether stderr is this session's terminal, and this process among those that may draw on it now.
-pub(crate) fn in_foreground() -> bool {
-    // As with getsid above: our group, too, is 0 when it is not of this pid namespace.
-    // SAFETY: getpgrp takes nothing, returns a number and cannot fail.
-    let ours = unsafe { libc::getpgrp() };
-    rustix::termios::tcgetpgrp(rustix::stdio::stderr())
-        .is_ok_and(|group| group.as_raw_nonzero().get() == ours)
-}
-
-/// Whether the terminal can erase what was written, by what it is said to be.
-pub(crate) fn can_erase() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty())
 }
 
 /// A thread to which no signal is ever delivered: they belong to the thread that waits for them.
