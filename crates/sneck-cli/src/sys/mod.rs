@@ -8,7 +8,10 @@
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 #[path = "linux.rs"]
 mod platform;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows.rs"]
+mod platform;
+#[cfg(not(all(any(target_os = "linux", windows), not(sneck_unsupported))))]
 #[path = "unsupported.rs"]
 mod platform;
 
@@ -18,7 +21,7 @@ pub(crate) use platform::{
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
 pub(crate) enum Ended {
     /// It left with this status.
     Code(i32),
@@ -28,7 +31,7 @@ pub(crate) enum Ended {
 
 /// Who bears a process number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
 pub(crate) enum Bearer {
     /// A process that runs.
     Process,
@@ -42,7 +45,7 @@ pub(crate) enum Bearer {
 
 /// What became of a held command when it was let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
 pub(crate) enum LetGo {
     /// The program runs.
     Started,
