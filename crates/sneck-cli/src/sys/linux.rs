@@ -37,9 +37,11 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg,
     send, sendmsg, socketpair,
 };
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, waitid, waitpid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
+use sneck::Party;
 
 use super::{Ended, LetGo};
+use crate::plan::Inherit;
 
 #[path = "linux_process.rs"]
 mod process;
@@ -49,7 +51,17 @@ pub(crate) use process::bearer;
 pub(crate) use program::is_program;
 #[path = "linux_group.rs"]
 mod group;
-pub(crate) use group::{Alarm, Terminal, group_of, others_in_group, signal_own_group, stop_group};
+use group::{
+    Alarm, Terminal, group_of, leads_session, others_in_group, signal_own_group, stop_as_asked,
+    stop_group,
+};
+pub(crate) use group::{can_erase, in_foreground};
+#[path = "unix_signals.rs"]
+mod signals;
+pub(crate) use signals::Relay;
+#[path = "unix_hold.rs"]
+mod hold;
+pub(crate) use hold::Leash;
 
 /// As many descriptors as the kernel passes in one message (SCM_MAX_FD).
 const MOST_DESCRIPTORS: usize = 253;
@@ -301,7 +313,7 @@ impl HeldCommand {
     /// holds it. To be called while the program has one thread and has installed no signal handler.
     ///
     /// While it is held the process keeps the dispositions it inherits, so that the terminal's Ctrl-C ends both.
-    pub(crate) fn fork(
+    pub(crate) fn prepare(
         program: &OsStr,
         arguments: &[OsString],
         environment: &[(OsString, OsString)],
@@ -342,9 +354,22 @@ impl HeldCommand {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Lets the process become its program, which inherits these descriptors (open under whatever numbers the kernel
-    /// chooses) beside those that are inherited anyway. Returns when the program was executed, or could not be.
-    pub(crate) fn let_go(&mut self, inherited: &[BorrowedFd<'_>]) -> io::Result<LetGo> {
+    /// In whose name claims are made: the command's, so that they are stale when it ends.
+    pub(crate) fn claimant(&self) -> Party {
+        u32::try_from(self.pid()).map_or_else(|_| Party::this_process(), Party::process)
+    }
+
+    /// Lets the process become its program, which inherits what holds the lock, if it is to (open under whatever numbers the kernel
+    /// chooses), beside those descriptors that are inherited anyway. Returns when the program was executed, or could not be.
+    pub(crate) fn let_go(
+        &mut self,
+        holding: &[BorrowedFd<'_>],
+        inherit: Inherit,
+    ) -> io::Result<LetGo> {
+        let inherited = match inherit {
+            Inherit::Yes => holding,
+            Inherit::No => &[],
+        };
         let Some(hold) = self.hold.take() else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -533,56 +558,20 @@ fn leave(status: c_int) -> ! {
 // ---- signals, sessions, terminals ------------------------------------------------------------------------------------
 
 /// The numbers of the real-time signals that are free for use.
-pub(crate) fn real_time_signals() -> RangeInclusive<i32> {
+fn real_time_signals() -> RangeInclusive<i32> {
     libc::SIGRTMIN()..=libc::SIGRTMAX()
 }
 
 /// Keeps these signals from this thread; they wait in the kernel.
-pub(crate) fn block(signals: &[i32]) -> io::Result<()> {
+fn block(signals: &[i32]) -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, Some(&set_of(signals)));
     Ok(())
 }
 
 /// Lets this thread receive these signals, whatever mask the process was started with.
-pub(crate) fn unblock(signals: &[i32]) -> io::Result<()> {
+fn unblock(signals: &[i32]) -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, Some(&set_of(signals)));
     Ok(())
-}
-
-/// Whether this process leads its session: then the kernel tells it, and only it, when the terminal hangs up.
-pub(crate) fn leads_session() -> bool {
-    // Not rustix's getsid: it takes for granted that the number is above 0 (1.1). In a pid namespace whose session began outside it is 0.
-    // SAFETY: getsid takes a number and returns one.
-    let leader = unsafe { libc::getsid(0) };
-    leader == getpid().as_raw_nonzero().get()
-}
-
-/// Does what SIGTSTP does to a process that does not handle it: stops this one until SIGCONT, unless nobody could
-/// continue it (the kernel knows) or it was started with SIGTSTP ignored. A handler that was installed is back when
-/// this returns.
-pub(crate) fn stop_as_asked() -> io::Result<()> {
-    if original().ignores_sigtstp {
-        return Ok(());
-    }
-    let Some(handler) = set_ignored(libc::SIGTSTP, false) else {
-        return Err(io::Error::last_os_error());
-    };
-    // SAFETY: the disposition is the default: no handler runs. It goes to this thread, which stops before it returns.
-    let raised = unsafe { libc::raise(libc::SIGTSTP) };
-    exchange_action(libc::SIGTSTP, Some(&handler));
-    match raised {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Whether stderr is this session's terminal, and this process among those that may draw on it now.
-pub(crate) fn in_foreground() -> bool {
-    // As with getsid above: our group, too, is 0 when it is not of this pid namespace.
-    // SAFETY: getpgrp takes nothing, returns a number and cannot fail.
-    let ours = unsafe { libc::getpgrp() };
-    rustix::termios::tcgetpgrp(rustix::stdio::stderr())
-        .is_ok_and(|group| group.as_raw_nonzero().get() == ours)
 }
 
 /// A thread to which no signal is ever delivered: they belong to the thread that waits for them.
@@ -627,7 +616,7 @@ mod tests {
 
     fn held(program: &str, arguments: &[&str]) -> HeldCommand {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        HeldCommand::fork(OsStr::new(program), &arguments, &[]).unwrap()
+        HeldCommand::prepare(OsStr::new(program), &arguments, &[]).unwrap()
     }
 
     /// A shell command that gets its arguments as $1, $2 …
@@ -661,7 +650,7 @@ mod tests {
             Ok(script) => held_script(&script, &[]),
             Err(_) => held(SHOW[0], &SHOW[1..]),
         };
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
         match command.wait().unwrap() {
             Ended::Code(code) => std::process::exit(code),
             Ended::Signal(signal) => std::process::exit(128 + signal),
@@ -681,7 +670,7 @@ mod tests {
         assert_eq!(same_program, std::env::current_exe().unwrap());
         assert!(!mark.exists());
         let pid = command.pid();
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
         assert!(command.has_ended().unwrap());
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
@@ -689,7 +678,7 @@ mod tests {
         assert!(mark.exists());
         // Reaped: the number may be anybody's by now.
         command.signal(libc::SIGKILL).unwrap();
-        assert!(command.let_go(&[]).is_err());
+        assert!(command.let_go(&[], Inherit::Yes).is_err());
     }
 
     #[test]
@@ -741,7 +730,7 @@ mod tests {
         let mut command = held("true", &[]);
         command.signal(libc::SIGKILL).unwrap();
         until("it to die", || (!lives(command.pid())).then_some(()));
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Died);
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Died);
         assert_eq!(command.wait().unwrap(), Ended::Signal(libc::SIGKILL));
     }
 
@@ -761,7 +750,10 @@ mod tests {
         // Opened after the fork: only the message can bring it there.
         let passed = [create("passed"), create("passed too")];
         let passed: Vec<BorrowedFd<'_>> = passed.iter().map(AsFd::as_fd).collect();
-        assert_eq!(command.let_go(&passed).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go(&passed, Inherit::Yes).unwrap(),
+            LetGo::Started
+        );
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
         let listed = fs::read_to_string(&out).unwrap();
         let has = |name: &str| listed.lines().any(|line| line.ends_with(name));
@@ -784,7 +776,10 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, &gate, rustix::fs::Mode::RWXU).unwrap();
         // Opening the gate waits for somebody who opens its other side.
         let mut command = held_script(": < \"$1\"; exit 3", &[gate.to_str().unwrap()]);
-        assert_eq!(command.let_go(&[file.as_fd()]).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go(&[file.as_fd()], Inherit::Yes).unwrap(),
+            LetGo::Started
+        );
         drop(file);
         let other = File::open(&path).unwrap();
         let try_lock =
@@ -804,13 +799,13 @@ mod tests {
         let one = File::open("/dev/null").unwrap();
         assert!(
             command
-                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS + 1])
+                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS + 1], Inherit::Yes)
                 .is_err()
         );
         assert!(lives(command.pid()));
         assert_eq!(
             command
-                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS])
+                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS], Inherit::Yes)
                 .unwrap(),
             LetGo::Started
         );
@@ -879,7 +874,7 @@ mod tests {
         let _alone = alone();
         let run = |script: &str| {
             let mut command = held_script(script, &[]);
-            assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
+            assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
             command.wait().unwrap()
         };
         assert_eq!(run("exit 0"), Ended::Code(0));
@@ -899,7 +894,7 @@ mod tests {
         let start = |program: &str| {
             let mut command = held(program, &[]);
             let pid = command.pid();
-            let start = command.let_go(&[]).unwrap();
+            let start = command.let_go(&[], Inherit::Yes).unwrap();
             assert!(!Path::new(&format!("/proc/{pid}")).exists(), "not reaped");
             start
         };
@@ -916,7 +911,7 @@ mod tests {
             start(&path("text/below")),
             LetGo::CannotExecute(libc::ENOTDIR)
         );
-        let zero = HeldCommand::fork(OsStr::new("a\0b"), &[], &[]).unwrap_err();
+        let zero = HeldCommand::prepare(OsStr::new("a\0b"), &[], &[]).unwrap_err();
         assert_eq!(zero.kind(), io::ErrorKind::InvalidInput);
     }
 
@@ -933,7 +928,7 @@ mod tests {
         drop(file);
         let script = script.to_str().unwrap();
         let mut command = held(script, &[script, "a b"]);
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
         assert_eq!(command.wait().unwrap(), Ended::Code(42));
     }
 
@@ -974,7 +969,7 @@ mod tests {
     #[ignore = "a job that other tests start"]
     fn job_run_tool() {
         let mut command = held("tool", &[]);
-        std::process::exit(match command.let_go(&[]).unwrap() {
+        std::process::exit(match command.let_go(&[], Inherit::Yes).unwrap() {
             LetGo::NotFound(_) => 127,
             LetGo::CannotExecute(_) => 126,
             LetGo::Started | LetGo::Died => match command.wait().unwrap() {
@@ -1006,7 +1001,7 @@ mod tests {
         let (name, value) = ("SNECK_TEST_ADDED", "a=b c");
         let script =
             "[ \"$SNECK_TEST_ADDED\" = 'a=b c' ] && [ \"$HOME\" = /nowhere ] && [ -n \"$PATH\" ]";
-        let mut command = HeldCommand::fork(
+        let mut command = HeldCommand::prepare(
             OsStr::new("sh"),
             &["-c".into(), script.into()],
             &[
@@ -1015,7 +1010,7 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
     }
 

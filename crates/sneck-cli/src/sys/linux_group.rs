@@ -126,6 +126,33 @@ fn kill(whom: i32, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Whether this process leads its session: then the kernel tells it, and only it, when the terminal hangs up.
+pub(crate) fn leads_session() -> bool {
+    // Not rustix's getsid: it takes for granted that the number is above 0 (1.1). In a pid namespace whose session began outside it is 0.
+    // SAFETY: getsid takes a number and returns one.
+    let leader = unsafe { libc::getsid(0) };
+    leader == rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// Does what SIGTSTP does to a process that does not handle it: stops this one until SIGCONT, unless nobody could
+/// continue it (the kernel knows) or it was started with SIGTSTP ignored. A handler that was installed is back when
+/// this returns.
+pub(crate) fn stop_as_asked() -> io::Result<()> {
+    if super::original().ignores_sigtstp {
+        return Ok(());
+    }
+    let Some(handler) = set_ignored(libc::SIGTSTP, false) else {
+        return Err(io::Error::last_os_error());
+    };
+    // SAFETY: the disposition is the default: no handler runs. It goes to this thread, which stops before it returns.
+    let raised = unsafe { libc::raise(libc::SIGTSTP) };
+    exchange_action(libc::SIGTSTP, Some(&handler));
+    match raised {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 // ---- the terminal ------------------------------------------------------------------------------------------------------
 
 /// The terminal of our session, which one of its groups at a time may read from.
@@ -179,6 +206,20 @@ impl Terminal {
             let _ = tcsetattr(&self.line, OptionalActions::Drain, modes);
         }
     }
+}
+
+/// Whether stderr is this session's terminal, and this process among those that may draw on it now.
+pub(crate) fn in_foreground() -> bool {
+    // As with getsid above: our group, too, is 0 when it is not of this pid namespace.
+    // SAFETY: getpgrp takes nothing, returns a number and cannot fail.
+    let ours = unsafe { libc::getpgrp() };
+    rustix::termios::tcgetpgrp(rustix::stdio::stderr())
+        .is_ok_and(|group| group.as_raw_nonzero().get() == ours)
+}
+
+/// Whether the terminal can erase what was written, by what it is said to be.
+pub(crate) fn can_erase() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty())
 }
 
 // ---- the alarm -----------------------------------------------------------------------------------------------------------
