@@ -17,7 +17,7 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
 use std::ptr::null;
 use windows_sys::Win32::Foundation::{
-    HANDLE, INVALID_HANDLE_VALUE, WAIT_ABANDONED, WAIT_OBJECT_0, WAIT_TIMEOUT,
+    GetHandleInformation, HANDLE, INVALID_HANDLE_VALUE, WAIT_ABANDONED, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT,
@@ -151,7 +151,31 @@ pub fn count_descriptors() -> usize {
     let mut count = 0;
     // SAFETY: the handle of this process itself is always good; writes one number.
     done(unsafe { GetProcessHandleCount(GetCurrentProcess(), &raw mut count) });
+    // wine 8 says 0.
+    if count == 0 {
+        return try_all_handles();
+    }
     count as usize
+}
+
+/// Handles are multiples of four, and given away from the smallest on. Behind so many that are not open there are none.
+const NO_MORE: usize = 1024;
+
+fn try_all_handles() -> usize {
+    let (mut open, mut closed) = (0, 0);
+    for number in (4..).step_by(4) {
+        let mut flags = 0;
+        // SAFETY: asks about a number, which need not be a handle; writes one number.
+        let known = unsafe { GetHandleInformation(number as HANDLE, &raw mut flags) };
+        (open, closed) = match known {
+            0 => (open, closed + 1),
+            _ => (open + 1, 0),
+        };
+        if closed == NO_MORE {
+            break;
+        }
+    }
+    open
 }
 
 /// How many threads this process has.
