@@ -50,7 +50,6 @@ pub mod folder;
 #[cfg(unix)]
 pub mod interrupt;
 pub mod journal;
-#[cfg(unix)]
 pub mod planted;
 #[cfg(unix)]
 pub mod postgres;

@@ -8,7 +8,7 @@
 )]
 
 use sneck::{Registry, Waiting};
-use sneck_testkit::{Child, Folder, Journal, Setup, block, sys};
+use sneck_testkit::{Child, Folder, Journal, Setup, block, planted, sys};
 use std::fs::{self, File};
 use std::sync::Barrier;
 use std::thread;
@@ -130,4 +130,28 @@ fn a_file_has_a_number_of_its_own_whatever_its_name() {
 fn this_machine_has_a_name() {
     let name = sys::host_name();
     assert!(!name.is_empty() && !name.contains('\0'), "{name:?}");
+}
+
+#[test]
+fn all_that_may_stand_at_a_locks_place_can_be_put_there_and_looks_as_it_did_until_touched() {
+    let mut looks = Vec::new();
+    for thing in planted::things() {
+        let folder = Folder::new();
+        let path = folder.join("lock");
+        thing.plant(&path);
+        let look = planted::state(&path);
+        assert_eq!(planted::state(&path), look, "{}", thing.name);
+        assert!(!looks.contains(&look), "{}: {look}", thing.name);
+        looks.push(look);
+        if path.symlink_metadata().is_ok_and(|m| m.is_file()) {
+            fs::write(&path, "other").expect("our own folder");
+            assert_ne!(planted::state(&path), looks[looks.len() - 1]);
+        }
+    }
+}
+
+#[test]
+fn there_is_somebody_who_always_lives() {
+    assert_ne!(sys::somebody(), std::process::id());
+    assert!(sys::runs(sys::somebody()));
 }

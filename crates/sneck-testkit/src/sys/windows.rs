@@ -5,14 +5,15 @@
 
 use crate::PATIENCE;
 use crate::child::Session;
-use std::ffi::OsStr;
+use crate::planted::{Plant, Thing, thing};
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write as _};
 use std::mem::zeroed;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
-use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::fs::{MetadataExt, OpenOptionsExt, symlink_dir};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
 use std::ptr::null;
@@ -24,7 +25,8 @@ use windows_sys::Win32::Storage::FileSystem::{
     GetFileInformationByHandle,
 };
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
-    CreateToolhelp32Snapshot, TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
+    CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
+    TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
 };
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::{
@@ -143,6 +145,29 @@ pub fn go_on(pid: u32) {
     assert!(status >= 0, "NtResumeProcess: {status:#x}");
 }
 
+/// A process that always lives: the parent of all services.
+///
+/// # Panics
+/// If there is none.
+pub fn somebody() -> u32 {
+    // SAFETY: takes numbers.
+    let snapshot = owned(unsafe { CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0) });
+    // SAFETY: a plain C struct for which all zeroes is a value.
+    let mut entry: PROCESSENTRY32W = unsafe { zeroed() };
+    entry.dwSize = size_of::<PROCESSENTRY32W>() as u32;
+    // SAFETY: a snapshot that is open, and a struct that says how large it is.
+    let mut more = unsafe { Process32FirstW(snapshot.as_raw_handle(), &raw mut entry) };
+    while more != 0 {
+        let name = OsString::from_wide(&entry.szExeFile);
+        if name.to_string_lossy().starts_with("services.exe\0") {
+            return entry.th32ProcessID;
+        }
+        // SAFETY: as above.
+        more = unsafe { Process32NextW(snapshot.as_raw_handle(), &raw mut entry) };
+    }
+    panic!("services.exe does not run");
+}
+
 /// How many handles this process has open.
 ///
 /// # Panics
@@ -214,7 +239,7 @@ pub fn host_name() -> String {
     let kind = ComputerNamePhysicalDnsHostname;
     // SAFETY: the buffer has as many characters as `length` says, and gets no more.
     done(unsafe { GetComputerNameExW(kind, name.as_mut_ptr(), &raw mut length) });
-    let name = std::ffi::OsString::from_wide(&name[..length as usize]);
+    let name = OsString::from_wide(&name[..length as usize]);
     name.to_string_lossy().into_owned()
 }
 
@@ -317,4 +342,69 @@ pub fn remove_link(path: &Path) -> io::Result<()> {
 /// None.
 pub fn sign_folder(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// The protocols of files that this system has.
+pub(crate) const PROTOCOLS: &[&str] = &["flock", "symlink", "pidfile", "labm8", "mkdir"];
+
+/// What can stand at a lock's path here alone.
+pub(crate) fn things() -> &'static [Thing] {
+    if makes_reparse_points() {
+        THINGS
+    } else {
+        &THINGS[1..]
+    }
+}
+
+const THINGS: &[Thing] = &[
+    thing(
+        "a reparse point to a folder",
+        Plant::Special(|path| {
+            let target = crate::Folder::new();
+            symlink_dir(target.path(), path).expect("the right to make symbolic links");
+        }),
+    ),
+    thing(
+        "a folder with a link and more",
+        Plant::Special(|path| {
+            make_link("1", path).expect("our own folder");
+            fs::write(path.join("more"), "").expect("our own folder");
+        }),
+    ),
+];
+
+/// wine 8 says that it has made a symbolic link, and has made none; it shows those that others made as what they lead to. There nothing can be said of them.
+fn makes_reparse_points() -> bool {
+    let folder = crate::Folder::new();
+    let link = folder.join("link");
+    let made = symlink_dir(folder.path(), &link);
+    made.is_err() || fs::symlink_metadata(link).is_ok()
+}
+
+/// Everything about a name that a careless opener changes. Not the time of access, which looking changes.
+///
+/// # Panics
+/// If nothing stands there.
+pub fn state(path: &Path) -> String {
+    let look = fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    // Nobody reads a gigabyte of nothing.
+    let content = if look.is_file() && look.len() < 1 << 20 {
+        format!("{:?}", fs::read(path).ok())
+    } else if look.is_dir() {
+        let names = fs::read_dir(path).map(|all| all.flatten().map(|e| e.file_name()));
+        let mut names: Vec<_> = names.into_iter().flatten().collect();
+        names.sort();
+        let inner = fs::read(path.join(INNER)).ok();
+        format!("{names:?} {inner:?}")
+    } else {
+        String::new()
+    };
+    format!(
+        "{:x} {:?} {} {} {} {content}",
+        look.file_attributes(),
+        file_number(path),
+        look.creation_time(),
+        look.last_write_time(),
+        look.file_size(),
+    )
 }

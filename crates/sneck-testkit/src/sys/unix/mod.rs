@@ -26,7 +26,9 @@ macro_rules! each_function_of_this_system {
 }
 
 use crate::PATIENCE;
+use crate::planted::{Plant, Thing, thing};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, waitpid};
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Display;
@@ -34,6 +36,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::mem::{MaybeUninit, zeroed};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -456,4 +459,79 @@ pub fn remove_link(path: &Path) -> io::Result<()> {
 /// What the file system says.
 pub fn sign_folder(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o1755))
+}
+
+/// A process that always lives.
+pub fn somebody() -> u32 {
+    1
+}
+
+/// The protocols of files that this system has.
+pub(crate) const PROTOCOLS: &[&str] = &[
+    "flock", "fcntl", "symlink", "pidfile", "shlock", "labm8", "dotlock", "mkdir",
+];
+
+/// What can stand at a lock's path here alone.
+pub(crate) fn things() -> &'static [Thing] {
+    THINGS
+}
+
+const THINGS: &[Thing] = &[
+    thing("a FIFO", Plant::Special(|p| make_node(p, FileType::Fifo))),
+    // The name stays when the listener goes.
+    thing(
+        "a socket",
+        Plant::Special(|p| drop(UnixListener::bind(p).expect("a socket"))),
+    ),
+    thing(
+        "a device",
+        Plant::Special(|p| make_node(p, FileType::CharacterDevice)),
+    ),
+    thing("a link to a file", Plant::Link("/etc/passwd")),
+    thing("a link to its folder", Plant::Link(".")),
+    thing("a link to itself", Plant::Link("lock")),
+];
+
+/// A FIFO, or the device that reads as nothing at all.
+fn make_node(path: &Path, kind: FileType) {
+    let made = mknodat(CWD, path, kind, Mode::from_raw_mode(0o666), makedev(1, 3));
+    assert!(
+        made.is_ok(),
+        "mknod of a {kind:?}: {made:?} (a device takes root, in a machine that allows it)"
+    );
+}
+
+/// Everything about a name that a careless opener changes. Not the time of access, which looking changes.
+///
+/// # Panics
+/// If nothing stands there.
+pub fn state(path: &Path) -> String {
+    let look = fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    // Root reads what others cannot, and nobody reads a gigabyte of nothing.
+    let content = if look.is_file() && look.len() < 1 << 20 {
+        format!("{:?}", fs::read(path).ok())
+    } else if look.is_dir() {
+        let names = fs::read_dir(path).map(|all| all.flatten().map(|e| e.file_name()));
+        let mut names: Vec<_> = names.into_iter().flatten().collect();
+        names.sort();
+        format!("{names:?}")
+    } else {
+        format!("{:?}", fs::read_link(path).ok())
+    };
+    format!(
+        "{:?} {} {} {:o} {}:{} {} {} {} {}.{} {}.{} {content}",
+        look.file_type(),
+        look.dev(),
+        look.ino(),
+        look.mode(),
+        look.uid(),
+        look.gid(),
+        look.nlink(),
+        look.size(),
+        look.blocks(),
+        look.mtime(),
+        look.mtime_nsec(),
+        look.ctime(),
+        look.ctime_nsec(),
+    )
 }
