@@ -6,13 +6,12 @@
 //! The numbers from 64 on are those of sysexits.h where it has a fitting one, so that they do not collide with what most
 //! commands use for themselves; 126, 127 and 128+n are what shells do.
 
-use std::process::ExitCode;
-
 use crate::sys::Ended;
 use sneck::{Error, ErrorKind};
 
 /// How the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(sneck_unsupported, allow(dead_code))]
 pub(crate) enum Exit {
     /// 0: all went well; for `status`, `wait` and `break`, every lock is free.
     Ok,
@@ -104,13 +103,12 @@ impl Exit {
         }
     }
 
-    /// What the shell sees.
-    pub(crate) fn code(self) -> u8 {
+    /// What the shell sees. On Unix eight bits of it, and no command there has more.
+    pub(crate) fn code(self) -> i32 {
         match self {
             Exit::Ok => 0,
-            // A status has eight bits, and a signal number seven.
-            Exit::Command(status) => status as u8,
-            Exit::Signal(number) => 128_u8.wrapping_add(number as u8),
+            Exit::Command(status) => status,
+            Exit::Signal(number) => 128 + number,
             Exit::StatusHeld => 1,
             Exit::StatusStale => 2,
             Exit::Usage => 64,
@@ -118,19 +116,13 @@ impl Exit {
             Exit::Unreachable => 69,
             Exit::CannotCreate => 73,
             Exit::Io => 74,
-            Exit::Held(code) => code,
+            Exit::Held(code) => i32::from(code),
             Exit::Lost => 76,
             Exit::NoPermission => 77,
             Exit::HeldTooLong => 124,
             Exit::CannotExecute => 126,
             Exit::NotFound => 127,
         }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(exit.code())
     }
 }
 

@@ -13,13 +13,11 @@ mod breaking;
 mod duration;
 mod exit;
 mod families;
-mod hold;
 mod pages;
 mod plan;
 mod protocols;
 mod release;
 mod run;
-mod signals;
 mod status;
 mod sys;
 mod taking;
@@ -30,9 +28,13 @@ mod words;
 use args::{Cli, Verb};
 use clap::Parser;
 use exit::Exit;
-use std::process::ExitCode;
 
-fn main() -> ExitCode {
+fn main() {
+    // Not an `ExitCode`: that has eight bits, and a command's status on Windows has 32.
+    std::process::exit(sneck().code());
+}
+
+fn sneck() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
                 Exit::Ok
             };
             let _ = error.print();
-            return exit.into();
+            return exit;
         }
     };
     let registry = plan::registry();
@@ -72,5 +74,4 @@ fn main() -> ExitCode {
         waiting::tell(&format!("sneck: {error}"));
         Exit::from(&error)
     })
-    .into()
 }

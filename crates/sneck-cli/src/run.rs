@@ -3,26 +3,23 @@
 //! 1. Fork the command and hold it at a socket: if sneck ends, however, before letting it go, it leaves without having run.
 //! 2. Acquire, in the command's name: file claims bear its pid, so they are stale when *it* ends.
 //! 3. Let it go, with the descriptors that hold the lock: from here on sneck may be killed without freeing it.
-//! 4. Wait, passing signals on; with `--max-hold`, end it when its time is over (`hold.rs`). 5. Release claims that name the command, before it is reaped. Close our copy of what it inherited, without unlocking: background processes of the command still hold theirs.
+//! 4. Wait, passing signals on; with `--max-hold`, end it when its time is over (`sys`, `Relay` and `Leash`). 5. Release claims that name the command, before it is reaped. Close our copy of what it inherited, without unlocking: background processes of the command still hold theirs.
 
 use crate::exit::Exit;
-use crate::hold::Leash;
 use crate::plan::{Hold, Inherit, Run};
-use crate::signals::Relay;
-use crate::sys::{HeldCommand, LetGo};
+use crate::sys::{HeldCommand, Leash, LetGo, Relay};
 use crate::taking;
-use crate::waiting::tell;
-use sneck::{Party, Registry, text};
+use crate::waiting::{Verbosity, tell};
+use sneck::{Registry, text};
 use std::io;
 
 /// Run it; the exit code says how that went, and messages have been given.
 pub(crate) fn run(plan: &Run, registry: &Registry) -> Exit {
-    let mut command = match HeldCommand::fork(&plan.program, &plan.arguments, &[]) {
+    let mut command = match HeldCommand::prepare(&plan.program, &plan.arguments, &[]) {
         Ok(command) => command,
-        Err(error) => return failed("cannot fork the command", &error),
+        Err(error) => return failed("cannot prepare the command", &error),
     };
-    let party = u32::try_from(command.pid()).map_or_else(|_| Party::this_process(), Party::process);
-    let guard = match taking::take(&plan.taking, party, registry) {
+    let guard = match taking::take(&plan.taking, command.claimant(), registry) {
         Ok(guard) => guard,
         Err(error) => return taking::refused(&plan.taking, &error),
     };
@@ -37,16 +34,16 @@ pub(crate) fn run(plan: &Run, registry: &Registry) -> Exit {
             Err(error) => return failed("cannot prepare to end the command", &error),
         },
     };
-    let started = guard.carry(|holding| {
-        command.let_go(match plan.inherit {
-            Inherit::Yes => holding,
-            Inherit::No => &holding[..0],
-        })
-    });
+    let say = |what: &str| {
+        if plan.taking.verbosity != Verbosity::Quiet {
+            tell(&format!("sneck: {}: {what}", plan.taking.place));
+        }
+    };
+    let started = guard.carry(|holding| command.let_go(holding, plan.inherit));
     let ran = match started {
         Err(error) => Err(failed("cannot start the command", &error)),
         Ok(LetGo::Started | LetGo::Died) => match &mut leash {
-            None => relay.relay_until_end(&command),
+            None => relay.relay_until_end(&command, &say),
             Some(leash) => leash.hold_until_end(&mut relay, &command),
         }
         .map_err(|error| failed("cannot wait for the command", &error)),

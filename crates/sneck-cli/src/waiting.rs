@@ -230,9 +230,7 @@ fn live_bar() -> ProgressBar {
 
 /// Whether a line that moves makes sense: on a terminal that can erase, and while it is ours to draw on.
 fn can_be_live() -> bool {
-    std::io::stderr().is_terminal()
-        && std::env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty())
-        && sys::in_foreground()
+    std::io::stderr().is_terminal() && sys::can_erase() && sys::in_foreground()
 }
 
 /// `7s`, `1m07s`, `2h01m07s`.
@@ -246,7 +244,7 @@ fn clock(time: Duration) -> String {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use std::fs::File;
     use std::io::Read;

@@ -1,26 +1,38 @@
 //! The seam to the operating system: the only `unsafe` and the only `cfg` of the command, with the same names on
 //! every platform.
 //!
-//! For: a command that is forked early and held back, and the few facts about processes, signals and terminals that
-//! need system calls. Not for: rules. Which signals are passed on, what is shown and how the command ends are decided
-//! by the files beside this folder.
+//! For: a command that is prepared early and held back; what stands beside it while it runs, and ends it in time (`Relay` and `Leash`: signals,
+//! process groups and terminals on Unix, which other systems have not); the few facts about processes and terminals that need system calls. Not
+//! for: rules about locks. When the command is let go, what is shown and which end counts is decided by the files beside this folder.
 
-#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
-#[path = "linux.rs"]
+#[cfg(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+#[path = "unix.rs"]
 mod platform;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows.rs"]
+mod platform;
+#[cfg(not(all(
+    any(
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "freebsd",
+        windows
+    ),
+    not(sneck_unsupported)
+)))]
 #[path = "unsupported.rs"]
 mod platform;
 
 pub(crate) use platform::{
-    Alarm, HeldCommand, Terminal, bearer, block, group_of, in_foreground, is_program,
-    leads_session, others_in_group, real_time_signals, signal_own_group, spawn_without_signals,
-    stop_as_asked, stop_group, unblock,
+    HeldCommand, Leash, Relay, bearer, can_erase, in_foreground, is_program, spawn_without_signals,
 };
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
 pub(crate) enum Ended {
     /// It left with this status.
     Code(i32),
@@ -30,7 +42,7 @@ pub(crate) enum Ended {
 
 /// Who bears a process number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[allow(dead_code)] // only Linux knows them all
 pub(crate) enum Bearer {
     /// A process that runs.
     Process,
@@ -44,7 +56,7 @@ pub(crate) enum Bearer {
 
 /// What became of a held command when it was let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
 pub(crate) enum LetGo {
     /// The program runs.
     Started,

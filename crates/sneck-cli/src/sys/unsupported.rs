@@ -6,11 +6,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::ops::RangeInclusive;
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+
+use sneck::Party;
 
 use super::{Bearer, Ended, LetGo};
+use crate::exit::Exit;
+use crate::plan::{Inherit, Limit, Taking};
 
 fn unsupported<T>() -> io::Result<T> {
     Err(io::Error::new(
@@ -24,7 +26,7 @@ fn unsupported<T>() -> io::Result<T> {
 pub(crate) enum HeldCommand {}
 
 impl HeldCommand {
-    pub(crate) fn fork(
+    pub(crate) fn prepare(
         _program: &OsStr,
         _arguments: &[OsString],
         _environment: &[(OsString, OsString)],
@@ -32,52 +34,65 @@ impl HeldCommand {
         unsupported()
     }
 
-    pub(crate) fn pid(&self) -> i32 {
+    pub(crate) fn claimant(&self) -> Party {
         match *self {}
     }
 
-    pub(crate) fn let_go<Descriptor>(&mut self, _inherited: &[Descriptor]) -> io::Result<LetGo> {
+    pub(crate) fn let_go<Descriptor>(
+        &mut self,
+        _holding: &[Descriptor],
+        _inherit: Inherit,
+    ) -> io::Result<LetGo> {
         match *self {}
     }
 
-    #[allow(dead_code)] // the names are the seam's
     pub(crate) fn wait(&self) -> io::Result<Ended> {
         match *self {}
     }
+}
 
-    pub(crate) fn has_ended(&self) -> io::Result<bool> {
-        match *self {}
+/// What the command's signals go through; here there is never a command.
+#[derive(Debug)]
+pub(crate) enum Relay {}
+
+impl Relay {
+    pub(crate) fn start() -> io::Result<Self> {
+        unsupported()
     }
 
-    pub(crate) fn signal(&self, _signal: i32) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(crate) fn lead_group(&self) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(crate) fn signal_group(&self, _signal: i32) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(crate) fn stopped_by(&self) -> io::Result<Option<i32>> {
+    pub(crate) fn relay_until_end(
+        &mut self,
+        _command: &HeldCommand,
+        _say: &dyn Fn(&str),
+    ) -> io::Result<()> {
         match *self {}
     }
 }
 
-/// The numbers of the real-time signals: none.
-#[expect(clippy::reversed_empty_ranges, reason = "empty is what is meant")]
-pub(crate) fn real_time_signals() -> RangeInclusive<i32> {
-    1..=0
-}
+/// What ends a command in time; here there is never a command.
+#[derive(Debug)]
+pub(crate) enum Leash {}
 
-pub(crate) fn block(_signals: &[i32]) -> io::Result<()> {
-    unsupported()
-}
+impl Leash {
+    pub(crate) fn put_on(
+        command: &HeldCommand,
+        _limit: Limit,
+        _taking: &Taking,
+    ) -> io::Result<Self> {
+        match *command {}
+    }
 
-pub(crate) fn unblock(_signals: &[i32]) -> io::Result<()> {
-    unsupported()
+    pub(crate) fn hold_until_end(
+        &mut self,
+        _relay: &mut Relay,
+        _command: &HeldCommand,
+    ) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn end(&self, _ended: Ended) -> Exit {
+        match *self {}
+    }
 }
 
 /// Whatever is a file may be one.
@@ -90,80 +105,12 @@ pub(crate) fn bearer(_pid: u32) -> Bearer {
     Bearer::Unknown
 }
 
-pub(crate) fn leads_session() -> bool {
-    false
-}
-
-pub(crate) fn stop_as_asked() -> io::Result<()> {
-    unsupported()
-}
-
-pub(crate) fn group_of(_pid: i32) -> Option<i32> {
-    None
-}
-
-pub(crate) fn others_in_group(_leader: i32) -> Option<Vec<i32>> {
-    None
-}
-
-pub(crate) fn stop_group(_signal: i32) -> io::Result<()> {
-    unsupported()
-}
-
-pub(crate) fn signal_own_group(_signal: i32) -> io::Result<()> {
-    unsupported()
-}
-
-/// A terminal that groups share; here there is never one.
-#[derive(Debug)]
-pub(crate) enum Terminal {}
-
-impl Terminal {
-    pub(crate) fn of_session() -> Option<Terminal> {
-        None
-    }
-
-    pub(crate) fn is_ours(&self) -> bool {
-        match *self {}
-    }
-
-    pub(crate) fn is_of(&self, _group: i32) -> bool {
-        match *self {}
-    }
-
-    pub(crate) fn give(&self, _group: i32) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(crate) fn take_back(&self) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(crate) fn set_back(&self) {
-        match *self {}
-    }
-}
-
-/// An alarm; here nobody can be woken by one.
-#[derive(Debug)]
-pub(crate) enum Alarm {}
-
-impl Alarm {
-    pub(crate) fn new() -> io::Result<Alarm> {
-        unsupported()
-    }
-
-    pub(crate) fn set(&self, _wait: Option<Duration>) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(crate) fn wait<Stream>(&self, _stream: Stream) -> io::Result<bool> {
-        match *self {}
-    }
-}
-
 pub(crate) fn in_foreground() -> bool {
     true
+}
+
+pub(crate) fn can_erase() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty())
 }
 
 /// A thread; no signals are kept from it here.

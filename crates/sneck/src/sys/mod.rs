@@ -20,9 +20,20 @@
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 #[path = "linux/mod.rs"]
 mod platform;
-#[cfg(not(any(
-    all(target_os = "linux", not(sneck_unsupported)),
-    all(windows, not(sneck_unsupported))
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+#[path = "bsd/mod.rs"]
+mod platform;
+#[cfg(not(all(
+    any(
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "freebsd",
+        windows
+    ),
+    not(sneck_unsupported)
 )))]
 #[path = "unsupported.rs"]
 mod platform;
@@ -30,6 +41,18 @@ mod platform;
 #[path = "windows/mod.rs"]
 mod platform;
 
+#[cfg(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+mod unix;
+
+/// For `wait/`, which has no other kind of event here.
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+pub(crate) use platform::queue;
 pub(crate) use platform::{clock, file, folder, fork, futex, locks, ofd, process, text, thread};
 #[cfg(all(windows, not(sneck_unsupported)))]
 pub(crate) use platform::{console, handle, port, watch};
@@ -47,7 +70,7 @@ pub(crate) enum Nap {
 
 /// Whether a process is there, as far as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
+#[allow(dead_code)] // no platform but Linux has them all
 pub(crate) enum Presence {
     /// It runs (or sleeps, or is stopped, or its leader is a zombie while other threads live).
     Alive,

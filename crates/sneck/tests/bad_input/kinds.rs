@@ -4,7 +4,7 @@
 
 use crate::{says, setup};
 use sneck::{ErrorKind, Sighting, Stale, Standing};
-use sneck_testkit::planted::{Met, THINGS, Thing, protocols, state};
+use sneck_testkit::planted::{Met, Thing, protocols, state, things};
 use sneck_testkit::{Setup, block, must_block};
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ const A_WHILE: Duration = Duration::from_millis(40);
 fn all_that_are(wanted: fn(Met) -> bool, check: impl Fn(&str, &Thing, &Setup, &Path)) {
     let mut met = 0;
     for scheme in protocols() {
-        for thing in THINGS {
+        for thing in things() {
             if wanted(thing.met_by(scheme)) {
                 let (setup, path) = setup(scheme);
                 thing.plant(&path);
@@ -154,7 +154,7 @@ fn the_content_of_a_kernel_locks_file_is_never_touched() {
 fn a_gigabyte_is_not_read_to_find_that_it_is_no_lock() {
     for scheme in protocols() {
         let (setup, path) = setup(scheme);
-        let huge = THINGS.iter().find(|t| t.name.starts_with("a gigabyte"));
+        let huge = things().find(|t| t.name.starts_with("a gigabyte"));
         huge.expect("it is in the table").plant(&path);
         let mut child = setup.child();
         let read = |pid: u32| {
@@ -197,7 +197,7 @@ impl Drop for Writer {
 fn nothing_but_a_regular_file_or_a_folder_is_opened() {
     for scheme in protocols() {
         let (fifo, path) = setup(scheme);
-        let planted = THINGS.iter().find(|t| t.name == "a FIFO");
+        let planted = things().find(|t| t.name == "a FIFO");
         planted.expect("it is in the table").plant(&path);
         let mut writer = Writer::start(&path);
         assert!(is_refused(&fifo, &path).contains("FIFO"));

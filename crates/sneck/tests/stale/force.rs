@@ -4,7 +4,7 @@
 
 use crate::{claimed, dead, setup};
 use sneck::{Cleared, Error, ErrorKind, Event, Observer, Sighting, Stale, Standing, Verdict};
-use sneck_testkit::planted::{Met, THINGS, protocols, protocols_with_numbers, state};
+use sneck_testkit::planted::{Met, protocols, protocols_with_numbers, state, things};
 use sneck_testkit::{PATIENCE, Setup};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -238,7 +238,7 @@ fn what_the_kernel_keeps_cannot_be_forced_and_this_is_said() {
 #[test]
 fn force_removes_claims_of_its_own_protocol_and_nothing_else() {
     for scheme in protocols_with_numbers() {
-        for thing in THINGS {
+        for thing in things() {
             let setup = setup(scheme);
             let path = setup.folder.join("lock");
             thing.plant(&path);
@@ -275,7 +275,7 @@ fn force_removes_claims_of_its_own_protocol_and_nothing_else() {
 fn by_age_claims_that_name_nobody_go_too_and_nothing_that_is_no_claim() {
     for scheme in protocols_with_numbers() {
         let mut planted = Vec::new();
-        for thing in THINGS {
+        for thing in things() {
             let setup = setup(scheme);
             let path = setup.folder.join("lock");
             thing.plant(&path);

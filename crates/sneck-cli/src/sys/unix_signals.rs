@@ -21,7 +21,7 @@
 //! sneck survives all of them and ends with the command's status. The rest keep their usual effect: KILL and STOP cannot
 //! be handled, TTIN and TTOU go to the whole group, and faults are sneck's own.
 //!
-//! A command that has a group of its own (`--max-hold`) has seen nothing of what sneck was sent, by whomever: `hold.rs` says what it is told.
+//! A command that has a group of its own (`--max-hold`) has seen nothing of what sneck was sent, by whomever: `unix_hold.rs` says what it is told.
 //!
 //! The kernel does not say whether a process sent a signal to sneck or to the whole group (`kill -TERM -- -GROUP`). It is
 //! passed on then too, and the command gets it twice: once too often is better than not at all.
@@ -38,7 +38,7 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::exfiltrator::origin::Origin;
 use signal_hook::low_level::siginfo::Cause;
 
-use crate::sys::{self, Alarm, HeldCommand};
+use super::{self as sys, Alarm, HeldCommand};
 
 /// What is passed on, beside the real-time signals.
 const PASSED_ON: [i32; 14] = [
@@ -78,8 +78,12 @@ impl Relay {
         })
     }
 
-    /// Passes signals on until the command has ended.
-    pub(crate) fn relay_until_end(&mut self, command: &HeldCommand) -> io::Result<()> {
+    /// Passes signals on until the command has ended. There is nothing to `_say`: what it left in the background needs no sneck to hold the lock.
+    pub(crate) fn relay_until_end(
+        &mut self,
+        command: &HeldCommand,
+        _say: &dyn Fn(&str),
+    ) -> io::Result<()> {
         self.collect_real_time_signals()?;
         loop {
             // Looked at first, and after each batch: SIGCHLDs merge, and one may have come before we collected them.
@@ -239,10 +243,11 @@ mod tests {
 
     use super::*;
     use crate::exit::Exit;
+    use crate::plan::Inherit;
     use crate::sys::LetGo;
     use crate::sys::testing::{job, job_arguments, lives, until};
 
-    const JOB: &str = "signals::tests::job_relay";
+    const JOB: &str = "sys::platform::signals::tests::job_relay";
 
     /// Job: does what `sneck run` does with the shell script in SCRIPT. It leaves through `exit`, as the harness would
     /// turn a status into its own.
@@ -251,7 +256,7 @@ mod tests {
     fn job_relay() {
         let script: OsString = std::env::var_os("SCRIPT").unwrap();
         let shell = std::env::var_os("SCRIPT_SHELL").unwrap_or("sh".into());
-        let mut command = HeldCommand::fork(&shell, &["-c".into(), script], &[]).unwrap();
+        let mut command = HeldCommand::prepare(&shell, &["-c".into(), script], &[]).unwrap();
         let mut relay = Relay::start().unwrap();
         if std::env::var_os("SIGNAL_EARLY").is_some() {
             // Between the start of the relay and letting go: it waits for the loop.
@@ -259,10 +264,10 @@ mod tests {
             let sent = Command::new("kill").args(["-USR1", &me]).status().unwrap();
             assert!(sent.success());
         }
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
-        relay.relay_until_end(&command).unwrap();
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
+        relay.relay_until_end(&command, &|_| ()).unwrap();
         let ended = command.wait().unwrap();
-        std::process::exit(i32::from(Exit::from(ended).code()));
+        std::process::exit(Exit::from(ended).code());
     }
 
     /// A running job, the lines it prints, and what it printed so far.

@@ -1,4 +1,4 @@
-//! The seam on Linux.
+//! The seam on Linux, macOS and FreeBSD.
 //!
 //! For: forking a command early, holding it at a socket and letting it go with descriptors; the signal mask, the
 //! dispositions and the terminal's foreground. Not for: deciding anything about them.
@@ -33,25 +33,43 @@ use std::thread::{Builder, JoinHandle};
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg,
-    send, sendmsg, socketpair,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, recv, recvmsg, send, sendmsg,
 };
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, waitid, waitpid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
+use sneck::Party;
 
 use super::{Ended, LetGo};
+use crate::plan::Inherit;
 
-#[path = "linux_process.rs"]
+#[cfg_attr(target_os = "linux", path = "linux_process.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "bsd_process.rs")]
 mod process;
-#[path = "linux_program.rs"]
-mod program;
 pub(crate) use process::bearer;
+use process::others_in_group;
+#[cfg_attr(target_os = "linux", path = "linux_alarm.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "bsd_alarm.rs")]
+mod alarm;
+use alarm::Alarm;
+#[cfg_attr(target_os = "linux", path = "linux_socket.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "bsd_socket.rs")]
+mod socket;
+use socket::{QUIET, say_received, was_received};
+#[path = "unix_program.rs"]
+mod program;
 pub(crate) use program::is_program;
-#[path = "linux_group.rs"]
+#[path = "unix_group.rs"]
 mod group;
-pub(crate) use group::{Alarm, Terminal, group_of, others_in_group, signal_own_group, stop_group};
+use group::{Terminal, group_of, leads_session, signal_own_group, stop_as_asked, stop_group};
+pub(crate) use group::{can_erase, in_foreground};
+#[path = "unix_signals.rs"]
+mod signals;
+pub(crate) use signals::Relay;
+#[path = "unix_hold.rs"]
+mod hold;
+pub(crate) use hold::Leash;
 
-/// As many descriptors as the kernel passes in one message (SCM_MAX_FD).
+/// As many descriptors as Linux passes in one message (SCM_MAX_FD); the others pass some more.
 const MOST_DESCRIPTORS: usize = 253;
 
 /// What runs a script that names no interpreter.
@@ -73,9 +91,10 @@ struct Original {
 static ORIGINAL: OnceLock<Original> = OnceLock::new();
 
 /// Rust's runtime ignores SIGPIPE before `main`, so this is read when the program is loaded.
-// SAFETY: .init_array holds pointers to functions of the C ABI without arguments that they need; this is one.
+// SAFETY: the section holds pointers to functions of the C ABI without arguments that they need; this is one.
 #[used]
-#[unsafe(link_section = ".init_array")]
+#[cfg_attr(not(target_os = "macos"), unsafe(link_section = ".init_array"))]
+#[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 static READ_AT_LOAD: extern "C" fn() = read_at_load;
 
 /// Runs before Rust's runtime is set up: system calls and one uncontended `OnceLock` only.
@@ -301,7 +320,7 @@ impl HeldCommand {
     /// holds it. To be called while the program has one thread and has installed no signal handler.
     ///
     /// While it is held the process keeps the dispositions it inherits, so that the terminal's Ctrl-C ends both.
-    pub(crate) fn fork(
+    pub(crate) fn prepare(
         program: &OsStr,
         arguments: &[OsString],
         environment: &[(OsString, OsString)],
@@ -311,12 +330,7 @@ impl HeldCommand {
             // A parent that ignores SIGCHLD could not learn how the command ended. The command gets it back.
             set_ignored(libc::SIGCHLD, false);
         }
-        let (ours, theirs) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (ours, theirs) = socket::pair()?;
         // SAFETY: the child runs `held` only, which is async-signal-safe, so other threads, if there are any, may hold
         // whatever locks they like; it never returns from there into code of the parent.
         match unsafe { libc::fork() } {
@@ -342,9 +356,22 @@ impl HeldCommand {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Lets the process become its program, which inherits these descriptors (open under whatever numbers the kernel
-    /// chooses) beside those that are inherited anyway. Returns when the program was executed, or could not be.
-    pub(crate) fn let_go(&mut self, inherited: &[BorrowedFd<'_>]) -> io::Result<LetGo> {
+    /// In whose name claims are made: the command's, so that they are stale when it ends.
+    pub(crate) fn claimant(&self) -> Party {
+        u32::try_from(self.pid()).map_or_else(|_| Party::this_process(), Party::process)
+    }
+
+    /// Lets the process become its program, which inherits what holds the lock, if it is to (open under whatever numbers the kernel
+    /// chooses), beside those descriptors that are inherited anyway. Returns when the program was executed, or could not be.
+    pub(crate) fn let_go(
+        &mut self,
+        holding: &[BorrowedFd<'_>],
+        inherit: Inherit,
+    ) -> io::Result<LetGo> {
+        let inherited = match inherit {
+            Inherit::Yes => holding,
+            Inherit::No => &[],
+        };
         let Some(hold) = self.hold.take() else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -441,10 +468,13 @@ fn release(hold: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> Result<Reply, Errno>
     // At most 253.
     let count = [inherited.len() as u8];
     let message = [IoSlice::new(&count)];
-    match retry_on_intr(|| sendmsg(hold, &message, &mut ancillary, SendFlags::NOSIGNAL)) {
+    match retry_on_intr(|| sendmsg(hold, &message, &mut ancillary, QUIET)) {
         Ok(_) => {}
         Err(Errno::PIPE | Errno::CONNRESET) => return Ok(Reply::Gone),
         Err(error) => return Err(error),
+    }
+    if !was_received(hold) {
+        return Ok(Reply::Gone);
     }
     let mut error = [0; size_of::<c_int>()];
     let answer = retry_on_intr(|| recv(hold, &mut error[..], RecvFlags::empty()));
@@ -464,7 +494,11 @@ fn release(hold: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> Result<Reply, Errno>
 /// could panic. It is a copy of one thread of a process whose other threads may have held any lock. (rustix's calls are
 /// bare system calls with buffers on the stack, and `OwnedFd` closes with close(2).) `image` is never dropped.
 fn held(mut image: Image, socket: &OwnedFd) -> ! {
-    let error = match receive(socket) {
+    let received = receive(socket);
+    if !matches!(received, Received::Stay) {
+        say_received(socket);
+    }
+    let error = match received {
         Received::Go => {
             give_back_signals();
             image.execute()
@@ -473,7 +507,7 @@ fn held(mut image: Image, socket: &OwnedFd) -> ! {
         Received::Failed(error) => error,
     };
     // Nobody listens if sneck has gone meanwhile; the status says it as well.
-    let _ = send(socket, &error.to_ne_bytes(), SendFlags::NOSIGNAL);
+    let _ = send(socket, &error.to_ne_bytes(), QUIET);
     leave(if error == libc::ENOENT { 127 } else { 126 })
 }
 
@@ -533,56 +567,28 @@ fn leave(status: c_int) -> ! {
 // ---- signals, sessions, terminals ------------------------------------------------------------------------------------
 
 /// The numbers of the real-time signals that are free for use.
-pub(crate) fn real_time_signals() -> RangeInclusive<i32> {
+#[cfg(target_os = "linux")]
+fn real_time_signals() -> RangeInclusive<i32> {
     libc::SIGRTMIN()..=libc::SIGRTMAX()
 }
 
+/// macOS has none, and those of FreeBSD (65 to 126) keep their usual effect.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::reversed_empty_ranges, reason = "empty is what is meant")]
+fn real_time_signals() -> RangeInclusive<i32> {
+    1..=0
+}
+
 /// Keeps these signals from this thread; they wait in the kernel.
-pub(crate) fn block(signals: &[i32]) -> io::Result<()> {
+fn block(signals: &[i32]) -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, Some(&set_of(signals)));
     Ok(())
 }
 
 /// Lets this thread receive these signals, whatever mask the process was started with.
-pub(crate) fn unblock(signals: &[i32]) -> io::Result<()> {
+fn unblock(signals: &[i32]) -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, Some(&set_of(signals)));
     Ok(())
-}
-
-/// Whether this process leads its session: then the kernel tells it, and only it, when the terminal hangs up.
-pub(crate) fn leads_session() -> bool {
-    // Not rustix's getsid: it takes for granted that the number is above 0 (1.1). In a pid namespace whose session began outside it is 0.
-    // SAFETY: getsid takes a number and returns one.
-    let leader = unsafe { libc::getsid(0) };
-    leader == getpid().as_raw_nonzero().get()
-}
-
-/// Does what SIGTSTP does to a process that does not handle it: stops this one until SIGCONT, unless nobody could
-/// continue it (the kernel knows) or it was started with SIGTSTP ignored. A handler that was installed is back when
-/// this returns.
-pub(crate) fn stop_as_asked() -> io::Result<()> {
-    if original().ignores_sigtstp {
-        return Ok(());
-    }
-    let Some(handler) = set_ignored(libc::SIGTSTP, false) else {
-        return Err(io::Error::last_os_error());
-    };
-    // SAFETY: the disposition is the default: no handler runs. It goes to this thread, which stops before it returns.
-    let raised = unsafe { libc::raise(libc::SIGTSTP) };
-    exchange_action(libc::SIGTSTP, Some(&handler));
-    match raised {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Whether stderr is this session's terminal, and this process among those that may draw on it now.
-pub(crate) fn in_foreground() -> bool {
-    // As with getsid above: our group, too, is 0 when it is not of this pid namespace.
-    // SAFETY: getpgrp takes nothing, returns a number and cannot fail.
-    let ours = unsafe { libc::getpgrp() };
-    rustix::termios::tcgetpgrp(rustix::stdio::stderr())
-        .is_ok_and(|group| group.as_raw_nonzero().get() == ours)
 }
 
 /// A thread to which no signal is ever delivered: they belong to the thread that waits for them.
@@ -627,7 +633,7 @@ mod tests {
 
     fn held(program: &str, arguments: &[&str]) -> HeldCommand {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        HeldCommand::fork(OsStr::new(program), &arguments, &[]).unwrap()
+        HeldCommand::prepare(OsStr::new(program), &arguments, &[]).unwrap()
     }
 
     /// A shell command that gets its arguments as $1, $2 …
@@ -661,7 +667,7 @@ mod tests {
             Ok(script) => held_script(&script, &[]),
             Err(_) => held(SHOW[0], &SHOW[1..]),
         };
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
         match command.wait().unwrap() {
             Ended::Code(code) => std::process::exit(code),
             Ended::Signal(signal) => std::process::exit(128 + signal),
@@ -681,7 +687,7 @@ mod tests {
         assert_eq!(same_program, std::env::current_exe().unwrap());
         assert!(!mark.exists());
         let pid = command.pid();
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
         assert!(command.has_ended().unwrap());
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
@@ -689,7 +695,7 @@ mod tests {
         assert!(mark.exists());
         // Reaped: the number may be anybody's by now.
         command.signal(libc::SIGKILL).unwrap();
-        assert!(command.let_go(&[]).is_err());
+        assert!(command.let_go(&[], Inherit::Yes).is_err());
     }
 
     #[test]
@@ -741,7 +747,7 @@ mod tests {
         let mut command = held("true", &[]);
         command.signal(libc::SIGKILL).unwrap();
         until("it to die", || (!lives(command.pid())).then_some(()));
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Died);
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Died);
         assert_eq!(command.wait().unwrap(), Ended::Signal(libc::SIGKILL));
     }
 
@@ -761,7 +767,10 @@ mod tests {
         // Opened after the fork: only the message can bring it there.
         let passed = [create("passed"), create("passed too")];
         let passed: Vec<BorrowedFd<'_>> = passed.iter().map(AsFd::as_fd).collect();
-        assert_eq!(command.let_go(&passed).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go(&passed, Inherit::Yes).unwrap(),
+            LetGo::Started
+        );
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
         let listed = fs::read_to_string(&out).unwrap();
         let has = |name: &str| listed.lines().any(|line| line.ends_with(name));
@@ -784,7 +793,10 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, &gate, rustix::fs::Mode::RWXU).unwrap();
         // Opening the gate waits for somebody who opens its other side.
         let mut command = held_script(": < \"$1\"; exit 3", &[gate.to_str().unwrap()]);
-        assert_eq!(command.let_go(&[file.as_fd()]).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go(&[file.as_fd()], Inherit::Yes).unwrap(),
+            LetGo::Started
+        );
         drop(file);
         let other = File::open(&path).unwrap();
         let try_lock =
@@ -804,13 +816,13 @@ mod tests {
         let one = File::open("/dev/null").unwrap();
         assert!(
             command
-                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS + 1])
+                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS + 1], Inherit::Yes)
                 .is_err()
         );
         assert!(lives(command.pid()));
         assert_eq!(
             command
-                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS])
+                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS], Inherit::Yes)
                 .unwrap(),
             LetGo::Started
         );
@@ -879,7 +891,7 @@ mod tests {
         let _alone = alone();
         let run = |script: &str| {
             let mut command = held_script(script, &[]);
-            assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
+            assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
             command.wait().unwrap()
         };
         assert_eq!(run("exit 0"), Ended::Code(0));
@@ -899,7 +911,7 @@ mod tests {
         let start = |program: &str| {
             let mut command = held(program, &[]);
             let pid = command.pid();
-            let start = command.let_go(&[]).unwrap();
+            let start = command.let_go(&[], Inherit::Yes).unwrap();
             assert!(!Path::new(&format!("/proc/{pid}")).exists(), "not reaped");
             start
         };
@@ -916,7 +928,7 @@ mod tests {
             start(&path("text/below")),
             LetGo::CannotExecute(libc::ENOTDIR)
         );
-        let zero = HeldCommand::fork(OsStr::new("a\0b"), &[], &[]).unwrap_err();
+        let zero = HeldCommand::prepare(OsStr::new("a\0b"), &[], &[]).unwrap_err();
         assert_eq!(zero.kind(), io::ErrorKind::InvalidInput);
     }
 
@@ -933,7 +945,7 @@ mod tests {
         drop(file);
         let script = script.to_str().unwrap();
         let mut command = held(script, &[script, "a b"]);
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
         assert_eq!(command.wait().unwrap(), Ended::Code(42));
     }
 
@@ -974,7 +986,7 @@ mod tests {
     #[ignore = "a job that other tests start"]
     fn job_run_tool() {
         let mut command = held("tool", &[]);
-        std::process::exit(match command.let_go(&[]).unwrap() {
+        std::process::exit(match command.let_go(&[], Inherit::Yes).unwrap() {
             LetGo::NotFound(_) => 127,
             LetGo::CannotExecute(_) => 126,
             LetGo::Started | LetGo::Died => match command.wait().unwrap() {
@@ -1006,7 +1018,7 @@ mod tests {
         let (name, value) = ("SNECK_TEST_ADDED", "a=b c");
         let script =
             "[ \"$SNECK_TEST_ADDED\" = 'a=b c' ] && [ \"$HOME\" = /nowhere ] && [ -n \"$PATH\" ]";
-        let mut command = HeldCommand::fork(
+        let mut command = HeldCommand::prepare(
             OsStr::new("sh"),
             &["-c".into(), script.into()],
             &[
@@ -1015,7 +1027,7 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!(command.let_go(&[]).unwrap(), LetGo::Started);
+        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
     }
 

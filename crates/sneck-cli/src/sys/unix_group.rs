@@ -1,18 +1,12 @@
-//! Process groups, the terminal that one of them at a time has, and an alarm. Not for: when any of it is wanted.
+//! Process groups, and the terminal that one of them at a time has. Not for: when any of it is wanted.
 
 use super::{HeldCommand, exchange_action, is_ignored, set_ignored};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::OwnedFd;
 
 // ---- the command's group -----------------------------------------------------------------------------------------------
 
@@ -52,44 +46,6 @@ pub(crate) fn group_of(pid: i32) -> Option<i32> {
     (group >= 0).then_some(group)
 }
 
-/// Who is left in a group beside its leader; None: it cannot be told.
-///
-/// The kernel has no list of a group's members to ask for. While the leader is not reaped it cannot be asked whether the group is empty either, because a leader
-/// that has ended counts. So this reads what all processes say of themselves.
-pub(crate) fn others_in_group(leader: i32) -> Option<Vec<i32>> {
-    // What is mounted there may be the list of another pid namespace.
-    let myself = std::fs::read_link("/proc/self").ok()?;
-    if myself.to_str()?.parse() != Ok(std::process::id()) {
-        return None;
-    }
-    let mut others = Vec::new();
-    for entry in std::fs::read_dir("/proc").ok()? {
-        let name = entry.ok()?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        // One that has gone since cannot be read.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if pid != leader && is_member(&stat, leader) {
-            others.push(pid);
-        }
-    }
-    Some(others)
-}
-
-/// Whether a line of /proc/N/stat is that of a process of this group that has not ended.
-fn is_member(stat: &str, group: i32) -> bool {
-    // The name may contain anything, parentheses too. Behind it: state, parent, group … the number of threads is the 18th.
-    let Some((_, fields)) = stat.rsplit_once(") ") else {
-        return false;
-    };
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<i32>().ok());
-    // A first thread that has ended while others run is a zombie, too.
-    let has_ended = matches!(fields.first(), Some(&("Z" | "X"))) && number(17) <= Some(1);
-    number(2) == Some(group) && !has_ended
-}
-
 // ---- our own group -----------------------------------------------------------------------------------------------------
 
 /// Sends our whole group a signal that stops, as the terminal would; returns once we were continued, or at once if the kernel says that nobody could do
@@ -121,6 +77,33 @@ pub(crate) fn signal_own_group(signal: i32) -> io::Result<()> {
 fn kill(whom: i32, signal: i32) -> io::Result<()> {
     // SAFETY: kill touches no memory. The number is our own group's or that of a child that is not reaped, so it is nobody else's.
     match unsafe { libc::kill(whom, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether this process leads its session: then the kernel tells it, and only it, when the terminal hangs up.
+pub(crate) fn leads_session() -> bool {
+    // Not rustix's getsid: it takes for granted that the number is above 0 (1.1). In a pid namespace whose session began outside it is 0.
+    // SAFETY: getsid takes a number and returns one.
+    let leader = unsafe { libc::getsid(0) };
+    leader == rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// Does what SIGTSTP does to a process that does not handle it: stops this one until SIGCONT, unless nobody could
+/// continue it (the kernel knows) or it was started with SIGTSTP ignored. A handler that was installed is back when
+/// this returns.
+pub(crate) fn stop_as_asked() -> io::Result<()> {
+    if super::original().ignores_sigtstp {
+        return Ok(());
+    }
+    let Some(handler) = set_ignored(libc::SIGTSTP, false) else {
+        return Err(io::Error::last_os_error());
+    };
+    // SAFETY: the disposition is the default: no handler runs. It goes to this thread, which stops before it returns.
+    let raised = unsafe { libc::raise(libc::SIGTSTP) };
+    exchange_action(libc::SIGTSTP, Some(&handler));
+    match raised {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -181,67 +164,16 @@ impl Terminal {
     }
 }
 
-// ---- the alarm -----------------------------------------------------------------------------------------------------------
-
-/// Rings once, on the clock that goes on while the machine is suspended (that of `sneck::Moment`).
-#[derive(Debug)]
-pub(crate) struct Alarm {
-    timer: OwnedFd,
+/// Whether stderr is this session's terminal, and this process among those that may draw on it now.
+pub(crate) fn in_foreground() -> bool {
+    // As with getsid above: our group, too, is 0 when it is not of this pid namespace.
+    // SAFETY: getpgrp takes nothing, returns a number and cannot fail.
+    let ours = unsafe { libc::getpgrp() };
+    rustix::termios::tcgetpgrp(rustix::stdio::stderr())
+        .is_ok_and(|group| group.as_raw_nonzero().get() == ours)
 }
 
-impl Alarm {
-    pub(crate) fn new() -> io::Result<Alarm> {
-        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
-        Ok(Alarm { timer })
-    }
-
-    /// To ring this long from now, and not when it was to ring before; None: not at all.
-    pub(crate) fn set(&self, wait: Option<Duration>) -> io::Result<()> {
-        let nothing = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let value = match wait {
-            None => nothing,
-            // Zero would mean never.
-            Some(wait) => Timespec::try_from(wait.max(Duration::from_nanos(1)))
-                .map_err(|_| io::Error::from(Errno::INVAL))?,
-        };
-        let once = Itimerspec {
-            it_interval: nothing,
-            it_value: value,
-        };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-        Ok(())
-    }
-
-    /// Waits until there is something to read or the alarm rings, and says whether there is something to read.
-    pub(crate) fn wait(&self, stream: impl AsFd) -> io::Result<bool> {
-        let mut both = [
-            PollFd::new(&stream, PollFlags::IN),
-            PollFd::new(&self.timer, PollFlags::IN),
-        ];
-        retry_on_intr(|| poll(&mut both, None))?;
-        Ok(!both[0].revents().is_empty())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_a_member_of_a_group() {
-        let line = |name: &str, state: char, group: i32, threads: i32| {
-            format!(
-                "12 ({name}) {state} 1 {group} 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 {threads} 0 99\n"
-            )
-        };
-        assert!(is_member(&line("sleep", 'S', 7, 1), 7));
-        assert!(is_member(&line("a) Z 1 9 (b", 'T', 7, 1), 7));
-        assert!(!is_member(&line("sleep", 'S', 8, 1), 7));
-        assert!(!is_member(&line("sleep", 'Z', 7, 1), 7));
-        assert!(is_member(&line("threads", 'Z', 7, 2), 7));
-        assert!(!is_member("", 7));
-    }
+/// Whether the terminal can erase what was written, by what it is said to be.
+pub(crate) fn can_erase() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty())
 }

@@ -1,7 +1,7 @@
 //! `sneck run --max-hold`: a command that may hold the lock for so long and no longer.
 //!
 //! For: the group of processes that the command gets for itself, so that all of it can be ended and nothing else; the terminal that this group needs; the end.
-//! Not for: commands without a limit. Those stay in sneck's group, where shells and terminals treat both as one (`signals.rs`).
+//! Not for: commands without a limit. Those stay in sneck's group, where shells and terminals treat both as one (`unix_signals.rs`).
 //!
 //! # Two groups
 //!
@@ -27,11 +27,11 @@
 //! TERM, and CONT lest a stopped process sleeps through it, as timeout(1) does; later KILL. From TERM on sneck waits until the group is empty, and not only for
 //! the command: whoever inherited a kernel lock holds it. Nothing can be done while sneck itself is stopped; the limit counts on, and holds once it is continued.
 
+use super::signals::{Batch, Relay, Sender};
+use super::{self as sys, Alarm, Ended, HeldCommand, Terminal};
 use crate::advice;
 use crate::exit::Exit;
 use crate::plan::{Limit, Taking};
-use crate::signals::{Batch, Relay, Sender};
-use crate::sys::{self, Alarm, Ended, HeldCommand, Terminal};
 use crate::waiting::tell;
 use signal_hook::consts::signal::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP,
