@@ -28,7 +28,7 @@ macro_rules! each_function_of_this_system {
 use crate::PATIENCE;
 use crate::planted::{Plant, Thing, thing};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, makedev, mknodat};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, waitpid};
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Display;
@@ -464,6 +464,54 @@ pub fn sign_folder(path: &Path) -> io::Result<()> {
 /// A process that always lives.
 pub fn somebody() -> u32 {
     1
+}
+
+/// The ways in which other programs lock a whole file here, that are flock's family.
+pub const WAYS_TO_LOCK: &[&str] = &["flock"];
+
+/// A file that is locked as other programs do it. It is unlocked when this goes.
+#[derive(Debug)]
+pub struct Strange {
+    _file: File,
+}
+
+impl Strange {
+    /// Lock it in this way. None: somebody else has it.
+    ///
+    /// # Panics
+    /// If that does not work otherwise.
+    pub fn try_lock(_: &str, path: &Path, mode: sneck::Mode) -> Option<Strange> {
+        let how = match mode {
+            sneck::Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+            sneck::Mode::Shared => FlockOperation::NonBlockingLockShared,
+        };
+        let file = lockable(path);
+        match flock(&file, how) {
+            Ok(()) => Some(Strange { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => None,
+            Err(error) => panic!("flock: {error}"),
+        }
+    }
+
+    /// Lock it in this way, and sleep until that is done.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn lock(_: &str, path: &Path, mode: sneck::Mode) -> Strange {
+        let how = match mode {
+            sneck::Mode::Exclusive => FlockOperation::LockExclusive,
+            sneck::Mode::Shared => FlockOperation::LockShared,
+        };
+        let file = lockable(path);
+        flock(&file, how).expect("it is waited for");
+        Strange { _file: file }
+    }
+}
+
+fn lockable(path: &Path) -> File {
+    let mut options = File::options();
+    let file = options.read(true).write(true).create(true).truncate(false);
+    file.open(path).expect("a lock file can be opened")
 }
 
 /// The protocols of files that this system has.
