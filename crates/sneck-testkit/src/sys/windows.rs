@@ -18,6 +18,7 @@ use std::os::windows::fs::{MetadataExt, OpenOptionsExt, symlink_dir};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
 use std::ptr::null;
+use std::time::Duration;
 use windows_sys::Win32::Foundation::{
     ERROR_LOCK_VIOLATION, GetHandleInformation, HANDLE, INVALID_HANDLE_VALUE, WAIT_ABANDONED,
     WAIT_OBJECT_0, WAIT_TIMEOUT,
@@ -403,6 +404,16 @@ impl Strange {
     }
 }
 
+impl Strange {
+    /// Unlock it, and keep it open.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn unlock(self) -> File {
+        self.file.try_clone().expect("one more handle")
+    }
+}
+
 impl Drop for Strange {
     fn drop(&mut self) {
         let (low, high) = self.bytes;
@@ -410,6 +421,14 @@ impl Drop for Strange {
         unsafe { UnlockFile(self.file.as_raw_handle(), 0, 0, low, high) };
     }
 }
+
+/// Wait until so many stand in the kernel's queue for this file. The system does not show it: for a while in which they come there.
+pub fn until_queued(_: &Path, _: usize) {
+    std::thread::sleep(Duration::from_millis(200));
+}
+
+/// Whoever holds one of these loses it when the file is removed. That of `flock` cannot be removed while somebody has it open.
+pub const LOST_WHEN_REMOVED: &[&str] = &["pidfile"];
 
 /// The protocols of files that this system has.
 pub(crate) const PROTOCOLS: &[&str] = &["flock", "symlink", "pidfile", "labm8", "mkdir"];

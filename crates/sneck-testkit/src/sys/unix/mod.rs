@@ -472,7 +472,7 @@ pub const WAYS_TO_LOCK: &[&str] = &["flock"];
 /// A file that is locked as other programs do it. It is unlocked when this goes.
 #[derive(Debug)]
 pub struct Strange {
-    _file: File,
+    file: File,
 }
 
 impl Strange {
@@ -487,7 +487,7 @@ impl Strange {
         };
         let file = lockable(path);
         match flock(&file, how) {
-            Ok(()) => Some(Strange { _file: file }),
+            Ok(()) => Some(Strange { file }),
             Err(rustix::io::Errno::WOULDBLOCK) => None,
             Err(error) => panic!("flock: {error}"),
         }
@@ -504,9 +504,40 @@ impl Strange {
         };
         let file = lockable(path);
         flock(&file, how).expect("it is waited for");
-        Strange { _file: file }
+        Strange { file }
     }
 }
+
+impl Strange {
+    /// Unlock it, and keep it open.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn unlock(self) -> File {
+        flock(&self.file, FlockOperation::Unlock).expect("it is locked");
+        self.file
+    }
+}
+
+/// Wait until so many stand in the kernel's queue for this file.
+///
+/// # Panics
+/// If they do not come to.
+pub fn until_queued(path: &Path, count: usize) {
+    let inode = file_number(path).expect("it is there");
+    let file = format!(":{inode}");
+    crate::block::until("they stand in the queue", || {
+        let list = fs::read_to_string("/proc/locks").expect("/proc is there");
+        let waits = |line: &&str| {
+            let place = line.split_whitespace().find(|w| w.contains(&file));
+            line.contains("->") && place.is_some_and(|p| p.ends_with(&file))
+        };
+        list.lines().filter(waits).count() == count
+    });
+}
+
+/// Whoever holds one of these loses it when the file is removed.
+pub const LOST_WHEN_REMOVED: &[&str] = &["flock", "pidfile"];
 
 fn lockable(path: &Path) -> File {
     let mut options = File::options();
