@@ -20,11 +20,19 @@
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 #[path = "linux/mod.rs"]
 mod platform;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(not(any(
+    all(target_os = "linux", not(sneck_unsupported)),
+    all(windows, not(sneck_unsupported))
+)))]
 #[path = "unsupported.rs"]
+mod platform;
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows/mod.rs"]
 mod platform;
 
 pub(crate) use platform::{clock, file, folder, fork, futex, locks, ofd, process, text, thread};
+#[cfg(all(windows, not(sneck_unsupported)))]
+pub(crate) use platform::{console, handle, port, watch};
 
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +47,7 @@ pub(crate) enum Nap {
 
 /// Whether a process is there, as far as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
 pub(crate) enum Presence {
     /// It runs (or sleeps, or is stopped, or its leader is a zombie while other threads live).
     Alive,
@@ -51,6 +59,18 @@ pub(crate) enum Presence {
     MereThread,
     /// The kernel would not say.
     Unknown,
+}
+
+/// How a directory that is a claim is made or removed.
+#[derive(Debug)]
+#[allow(dead_code, reason = "each platform has its own way")]
+pub(crate) enum Whole<T> {
+    /// In one step.
+    Done(T),
+    /// Something stands there.
+    Taken,
+    /// Not here: step by step, then.
+    InSteps,
 }
 
 /// What a namespace is of.

@@ -11,6 +11,7 @@
 //! | `nudge.rs` | what a thread or a task sleeps on that others may end |
 //! | `reactor.rs` | for tasks: one thread that wakes them, and `poller.rs`, what it listens to |
 //! | `crew.rs` | for tasks: a few threads that sleep in the kernel's queues, or talk to servers |
+//! | `windows.rs`, `windows_kernel.rs`, `windows_poller.rs` | the same for Windows: changes of folders, handles of processes, a completion port |
 //! | `unsupported.rs` | all of it on a platform that has none: polling |
 
 mod backoff;
@@ -23,8 +24,17 @@ mod nudge;
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 mod poller;
 mod reactor;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(not(any(
+    all(target_os = "linux", not(sneck_unsupported)),
+    all(windows, not(sneck_unsupported))
+)))]
 mod unsupported;
+#[cfg(all(windows, not(sneck_unsupported)))]
+mod windows;
+#[cfg(all(windows, not(sneck_unsupported)))]
+mod windows_kernel;
+#[cfg(all(windows, not(sneck_unsupported)))]
+mod windows_poller;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use crew::{Errand, NoRoom, Room};
@@ -32,14 +42,27 @@ pub(crate) use nudge::Nudge;
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 use poller::{Hint, Poller};
 pub(crate) use reactor::Doze;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(not(any(
+    all(target_os = "linux", not(sneck_unsupported)),
+    all(windows, not(sneck_unsupported))
+)))]
 pub(crate) use unsupported::{Armed, Stopper, choose_signal, in_kernel};
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(not(any(
+    all(target_os = "linux", not(sneck_unsupported)),
+    all(windows, not(sneck_unsupported))
+)))]
 use unsupported::{Hint, Poller};
+#[cfg(all(windows, not(sneck_unsupported)))]
+use windows_poller::{Hint, Poller};
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 pub(crate) use {
     kernel::{Stopper, choose_signal, in_kernel},
     linux::Armed,
+};
+#[cfg(all(windows, not(sneck_unsupported)))]
+pub(crate) use {
+    windows::Armed,
+    windows_kernel::{Stopper, choose_signal, in_kernel},
 };
 
 use crate::protocol::Wake;
@@ -125,7 +148,7 @@ impl Clapper {
 
 /// How a blocking system call ended.
 #[derive(Debug)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
 pub(crate) enum Ended<T> {
     Done(T),
     TimedOut,

@@ -9,6 +9,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use std::io;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -17,10 +18,19 @@ pub type Descriptor = OwnedFd;
 /// A borrowed descriptor.
 pub type Borrowed<'a> = BorrowedFd<'a>;
 
-/// Lend a descriptor.
-pub(crate) fn borrow(fd: &Descriptor) -> Borrowed<'_> {
-    fd.as_fd()
+/// Lend a descriptor to a command, which then holds what is locked by it.
+pub(crate) fn lend(fd: &Descriptor) -> Option<Borrowed<'_>> {
+    Some(fd.as_fd())
 }
+
+/// The protocols that this system cannot speak, and what to use instead.
+pub(crate) const UNSPOKEN: [(&str, &str, &str); 0] = [];
+/// What stands before the number in a record.
+pub(crate) const RECORD_PREFIX: &str = "";
+
+/// Whoever sleeps in the kernel's queue. A signal ends it, so the call need not know by what.
+#[derive(Debug)]
+pub(crate) struct Asleep<'a>(pub(crate) PhantomData<&'a ()>);
 
 /// Which file: device and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,7 +208,7 @@ pub(crate) fn try_flock(fd: &impl AsFd, mode: Mode) -> io::Result<Tried> {
 }
 
 /// Sleep in flock(2). Interrupted by a signal: `ErrorKind::Interrupted`.
-pub(crate) fn flock(fd: &impl AsFd, mode: Mode) -> io::Result<()> {
+pub(crate) fn flock(fd: &impl AsFd, mode: Mode, _: &Asleep<'_>) -> io::Result<()> {
     let operation = match mode {
         Mode::Exclusive => FlockOperation::LockExclusive,
         Mode::Shared => FlockOperation::LockShared,
@@ -209,6 +219,16 @@ pub(crate) fn flock(fd: &impl AsFd, mode: Mode) -> io::Result<()> {
 /// Give up a flock, for every copy of the descriptor.
 pub(crate) fn unflock(fd: &impl AsFd) -> io::Result<()> {
     Ok(flock2(fd, FlockOperation::Unlock)?)
+}
+
+/// One try for the live mark of a claim: a flock on its own inode.
+pub(crate) fn try_mark(claim: &impl AsFd) -> io::Result<Tried> {
+    try_flock(claim, Mode::Exclusive)
+}
+
+/// Give it up.
+pub(crate) fn unmark(claim: &impl AsFd) -> io::Result<()> {
+    unflock(claim)
 }
 
 /// The first bytes of a file, from its beginning.
