@@ -433,6 +433,9 @@ pub const LOST_WHEN_REMOVED: &[&str] = &["pidfile"];
 /// The protocols of files that this system has.
 pub(crate) const PROTOCOLS: &[&str] = &["flock", "symlink", "pidfile", "labm8", "mkdir"];
 
+/// To these an empty folder is what a crash left of a claim: Twisted removes what is inside first.
+pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &["symlink"];
+
 /// What can stand at a lock's path here alone.
 pub(crate) fn things() -> &'static [Thing] {
     if makes_reparse_points() {

@@ -550,6 +550,9 @@ pub(crate) const PROTOCOLS: &[&str] = &[
     "flock", "fcntl", "symlink", "pidfile", "shlock", "labm8", "dotlock", "mkdir",
 ];
 
+/// To these an empty folder is what a crash left of a claim. The library's own look otherwise (`sign_folder`), and others have none.
+pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &[];
+
 /// What can stand at a lock's path here alone.
 pub(crate) fn things() -> &'static [Thing] {
     THINGS
