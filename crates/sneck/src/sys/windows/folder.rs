@@ -118,7 +118,7 @@ impl Directory {
         self.handle
     }
 
-    /// What stands at a name in it. A directory with a file `symlink` in it stands for a symbolic link.
+    /// What stands at a name in it. A directory with a file `symlink` in it, and nothing else, stands for a symbolic link.
     pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<Look>> {
         let path = if name == "." {
             self.path.clone()
@@ -129,7 +129,8 @@ impl Directory {
         Ok(match look {
             Some(look) if look.kind == Kind::Directory => {
                 let inside = look_verbatim(&path.join(LINK));
-                let is_link = matches!(inside, Ok(Some(inside)) if inside.kind == Kind::Regular);
+                let is_link = matches!(inside, Ok(Some(inside)) if inside.kind == Kind::Regular)
+                    && !self.holds_more(name, LINK.as_ref())?;
                 let kind = if is_link { Kind::Symlink } else { look.kind };
                 Some(Look { kind, ..look })
             }
@@ -145,6 +146,13 @@ impl Directory {
         };
         let target = read_start(&file, LONGEST_TARGET)?;
         Ok(Some(String::from_utf8_lossy(&target).into_owned().into()))
+    }
+
+    /// Whether there is something else in a directory in it than this.
+    fn holds_more(&self, name: &OsStr, inner: &OsStr) -> io::Result<bool> {
+        let all = Path::new(name).join("*");
+        let names = self.find(all.as_os_str(), 2)?;
+        Ok(names.iter().any(|found| found != inner))
     }
 
     /// The names in it, but no more than so many.
@@ -378,8 +386,13 @@ impl Directory {
     fn remove_directory(&self, name: &OsStr, inner: &OsStr) -> io::Result<()> {
         let hidden = hidden::name_beside(name);
         self.rename(name, &hidden)?;
+        // Somebody has put something else into it since it was looked at: nothing of it is touched.
+        if self.holds_more(&hidden, inner)? {
+            let _ = self.rename(&hidden, name);
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
         match self.remove_litter(&hidden, inner) {
-            // Somebody has put something else into it: it was not what it looked like.
+            // Just now.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
                 let _ = self.rename(&hidden, name);
                 Err(error)
