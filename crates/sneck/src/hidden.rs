@@ -6,11 +6,14 @@ use crate::sys::{process, text};
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+const INFIX: &[u8] = b".sneck-";
+
 /// A name that nobody else has.
 pub(crate) fn name_beside(name: &OsStr) -> OsString {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let mut hidden = prefix(name);
+    // Beside a hidden one, it is to be found by the same name.
+    let mut hidden = prefix(&whose(name).unwrap_or_else(|| name.to_owned()));
     hidden.push(format!("{}-{number}", process::own_pid()));
     hidden
 }
@@ -26,7 +29,7 @@ pub(crate) fn prefix(name: &OsStr) -> OsString {
     } else {
         prefix.push(name);
     }
-    prefix.push(".sneck-");
+    prefix.push(text::from_bytes(INFIX));
     prefix
 }
 
@@ -44,6 +47,14 @@ fn cut_short(name: &OsStr) -> String {
         .map(|(_, c)| c)
         .collect();
     format!("{beginning}~{sum:016x}")
+}
+
+/// Beside which name a hidden one stands. None: it is not hidden.
+fn whose(hidden: &OsStr) -> Option<OsString> {
+    let bytes = text::bytes(hidden);
+    let end = bytes.windows(INFIX.len()).rposition(|part| part == INFIX)?;
+    let name = bytes.get(1..end).filter(|_| bytes.starts_with(b"."))?;
+    Some(text::from_bytes(name).to_os_string())
 }
 
 /// The process that made one of those.

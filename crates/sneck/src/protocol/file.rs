@@ -120,7 +120,6 @@ impl<T: Format> File<T> {
         }
         let hidden = hidden::name_beside(name);
         let file = folder.make_file(&hidden)?;
-        // Before it is renamed: wine 8 forgets the volume of a file that was.
         let inode = look_at_descriptor(&file)?.inode;
         let published = mark(&file, claim).and_then(|marked| {
             let content = self.0.write(claim, marked).into_bytes();
@@ -134,7 +133,7 @@ impl<T: Format> File<T> {
         match published? {
             (Published::No, _) => Ok(None),
             (Published::Linked | Published::Renamed, content) => Ok(Some(Made {
-                inode,
+                inode: file::inode_after(&file, inode)?,
                 content,
                 mark: Some(Unshared::new(file)),
             })),

@@ -553,6 +553,9 @@ pub(crate) const PROTOCOLS: &[&str] = &[
 /// To these an empty folder is what a crash left of a claim. The library's own look otherwise (`sign_folder`), and others have none.
 pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &[];
 
+/// What may be said of a name that is too long.
+pub const NAME_TOO_LONG: &[sneck::ErrorKind] = &[sneck::ErrorKind::CannotCreate];
+
 /// What can stand at a lock's path here alone.
 pub(crate) fn things() -> &'static [Thing] {
     THINGS

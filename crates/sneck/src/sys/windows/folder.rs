@@ -87,7 +87,10 @@ impl Directory {
     /// Open a directory in this one, which may be renamed and removed all the same. None: nothing there.
     pub(crate) fn folder(&self, name: &OsStr) -> io::Result<Option<Directory>> {
         let path = self.path.join(name);
-        let open = |rights| create(&path, rights, SHARE_ALL, OPEN_EXISTING, ANYTHING);
+        let open = |rights| {
+            let open = || create(&path, rights, SHARE_ALL, OPEN_EXISTING, ANYTHING);
+            patiently(open, |_| false)
+        };
         let rights = FILE_LIST_DIRECTORY | FILE_READ_ATTRIBUTES;
         let opened = match open(rights | FILE_WRITE_ATTRIBUTES) {
             // It is touched only if it is ours.
@@ -170,25 +173,24 @@ impl Directory {
     fn find(&self, pattern: &OsStr, most: usize) -> io::Result<Vec<OsString>> {
         let pattern = wide(self.path.join(pattern));
         let mut found = WIN32_FIND_DATAW::default();
-        // SAFETY: a pattern that ends with zero, a valid structure of the kind that is named, no filter.
-        let search = unsafe {
-            FindFirstFileExW(
-                pattern.as_ptr(),
-                FindExInfoBasic,
-                (&raw mut found).cast(),
-                FindExSearchNameMatch,
-                ptr::null(),
-                0,
-            )
-        };
-        if search == win::INVALID_HANDLE_VALUE {
-            let error = last_error();
-            return if is_absent(&error) {
-                Ok(Vec::new())
-            } else {
-                Err(error)
+        let begin = || {
+            // SAFETY: a pattern that ends with zero, a valid structure of the kind that is named, no filter.
+            let search = unsafe {
+                FindFirstFileExW(
+                    pattern.as_ptr(),
+                    FindExInfoBasic,
+                    (&raw mut found).cast(),
+                    FindExSearchNameMatch,
+                    ptr::null(),
+                    0,
+                )
             };
-        }
+            done(i32::from(search != win::INVALID_HANDLE_VALUE)).map(|()| search)
+        };
+        let search = match patiently(begin, |_| false) {
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            other => other?,
+        };
         let mut names = Vec::new();
         let result = loop {
             let length = found.cFileName.iter().position(|&word| word == 0);
@@ -405,7 +407,10 @@ impl Directory {
     /// Take apart a directory that is on its way in or out.
     pub(crate) fn remove_litter(&self, hidden: &OsStr, inner: &OsStr) -> io::Result<()> {
         if !inner.is_empty() {
-            match remove_file(&self.path.join(hidden).join(inner), None) {
+            // Out of it first, where the system keeps the name until all have closed it: 1. Somebody reads it. 2. We remove it, and its name stays. 3. The
+            // directory is not empty.
+            let aside = self.hidden_path(hidden);
+            match remove_file(&self.path.join(hidden).join(inner), Some(&aside)) {
                 Err(error) if !is_absent(&error) => return Err(error),
                 _ => {}
             }

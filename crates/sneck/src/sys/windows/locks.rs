@@ -2,10 +2,11 @@
 //! (`named.rs`); a lock of another program is found by feeling for it, and nobody can say whose it is.
 
 use super::file::{self, Inode, Tried};
-use super::{bytes, named};
+use super::{bytes, named, process};
 use crate::Mode;
 use crate::sys::{KernelFamily, KernelLock};
 use std::io;
+use std::os::windows::io::OwnedHandle;
 use std::path::Path;
 use windows_sys::Win32::System::ProcessStatus::K32EnumProcesses;
 
@@ -81,6 +82,15 @@ pub(crate) fn keepers(file: Inode, family: KernelFamily) -> Vec<KernelLock> {
         })
     };
     numbers().into_iter().filter_map(held).collect()
+}
+
+/// What is signalled when somebody who says that he holds the lock of this file gives it up or ends. Empty: nobody says so.
+pub(crate) fn ends(path: &Path) -> Vec<OwnedHandle> {
+    let Ok(Some(look)) = file::look(path) else {
+        return Vec::new();
+    };
+    let both = |pid: u32| Some([named::end_of(look.inode, pid)?, process::open(pid).ok()?]);
+    numbers().into_iter().filter_map(both).flatten().collect()
 }
 
 /// The numbers of all processes.
