@@ -3,8 +3,10 @@
 //!
 //! Where wine differs it says so; nothing here is for wine alone.
 
+use super::Halfway;
 use crate::PATIENCE;
 use crate::child::Session;
+use crate::claims;
 use crate::planted::{Plant, Thing, thing};
 use sneck::Mode;
 use std::ffi::{OsStr, OsString};
@@ -472,6 +474,50 @@ fn makes_reparse_points() -> bool {
     let link = folder.join("link");
     let made = symlink_dir(folder.path(), &link);
     made.is_err() || fs::symlink_metadata(link).is_ok()
+}
+
+/// What a process of this library that was killed can leave behind beside a whole claim, state by state: on the way in a name beside the lock's own,
+/// `.NAME.sneck-PID-N`, what is inside of it, and then the lock's name in one step; on the way out another such name in one step, then what is inside, then that.
+pub fn halfway(scheme: &str) -> &'static [Halfway] {
+    match scheme {
+        "pidfile" | "labm8" => &[
+            ("an empty file on its way in", |lock, pid| {
+                fs::write(beside(lock, pid), "").expect("our own folder");
+            }),
+            ("a file on its way in or out", |lock, pid| {
+                claims::make("pidfile", &beside(lock, pid), pid).expect("our own folder");
+            }),
+        ],
+        "mkdir" => &[
+            EMPTY_FOLDER,
+            ("a directory on its way in or out", |lock, pid| {
+                claims::make("mkdir", &beside(lock, pid), pid).expect("our own folder");
+            }),
+        ],
+        "symlink" => &[
+            EMPTY_FOLDER,
+            ("a link without a target on its way in", |lock, pid| {
+                make_link("", &beside(lock, pid)).expect("our own folder");
+            }),
+            ("a link on its way in or out", |lock, pid| {
+                make_link(pid, &beside(lock, pid)).expect("our own folder");
+            }),
+            // Twisted's, between its last two steps.
+            ("an empty directory", |lock, _| {
+                fs::create_dir(lock).expect("our own folder");
+            }),
+        ],
+        _ => &[],
+    }
+}
+
+const EMPTY_FOLDER: Halfway = ("an empty directory on its way in or out", |lock, pid| {
+    fs::create_dir(beside(lock, pid)).expect("our own folder");
+});
+
+fn beside(lock: &Path, pid: u32) -> std::path::PathBuf {
+    let name = lock.file_name().expect("a name").to_string_lossy();
+    lock.with_file_name(format!(".{name}.sneck-{pid}-1"))
 }
 
 /// Everything about a name that a careless opener changes. Not the time of access, which looking changes.

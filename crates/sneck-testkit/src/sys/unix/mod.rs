@@ -553,6 +553,18 @@ pub(crate) const PROTOCOLS: &[&str] = &[
 /// To these an empty folder is what a crash left of a claim. The library's own look otherwise (`sign_folder`), and others have none.
 pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &[];
 
+/// What a process of this library that was killed can leave behind beside a whole claim, state by state: a directory without what is inside. All else comes and goes
+/// in one step (where the file system has files without a name).
+pub fn halfway(scheme: &str) -> &'static [super::Halfway] {
+    match scheme {
+        "mkdir" => &[("a directory on its way in or out", |lock, _| {
+            fs::create_dir(lock).expect("our own folder");
+            sign_folder(lock).expect("our own folder");
+        })],
+        _ => &[],
+    }
+}
+
 /// What may be said of a name that is too long.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] = &[sneck::ErrorKind::CannotCreate];
 
