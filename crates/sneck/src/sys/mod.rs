@@ -27,10 +27,18 @@ mod platform;
 #[path = "bsd/mod.rs"]
 mod platform;
 #[cfg(not(all(
-    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    any(
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "freebsd",
+        windows
+    ),
     not(sneck_unsupported)
 )))]
 #[path = "unsupported.rs"]
+mod platform;
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows/mod.rs"]
 mod platform;
 
 #[cfg(all(
@@ -46,6 +54,8 @@ mod unix;
 ))]
 pub(crate) use platform::queue;
 pub(crate) use platform::{clock, file, folder, fork, futex, locks, ofd, process, text, thread};
+#[cfg(all(windows, not(sneck_unsupported)))]
+pub(crate) use platform::{console, handle, port, watch};
 
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +82,18 @@ pub(crate) enum Presence {
     MereThread,
     /// The kernel would not say.
     Unknown,
+}
+
+/// How a directory that is a claim is made or removed.
+#[derive(Debug)]
+#[allow(dead_code, reason = "each platform has its own way")]
+pub(crate) enum Whole<T> {
+    /// In one step.
+    Done(T),
+    /// Something stands there.
+    Taken,
+    /// Not here: step by step, then.
+    InSteps,
 }
 
 /// What a namespace is of.

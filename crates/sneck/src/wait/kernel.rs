@@ -11,6 +11,7 @@
 use super::Ended;
 use super::timer::{Timer, candidates, take_up};
 use crate::protocol::Stop;
+use crate::sys::file::Asleep;
 use crate::timeout::{Deadline, Moment};
 use std::io;
 use std::marker::PhantomData;
@@ -27,7 +28,7 @@ pub(super) const REPEAT: Duration = Duration::from_millis(5);
 /// handler of the program runs.
 pub(crate) fn in_kernel<T>(
     stop: &Stop,
-    call: impl FnOnce() -> io::Result<T>,
+    call: impl FnOnce(&Asleep<'_>) -> io::Result<T>,
 ) -> io::Result<Ended<T>> {
     let alarm = match (stop.deadline, &stop.by) {
         (Deadline::Once, _) => return Ok(Ended::TimedOut),
@@ -44,7 +45,7 @@ pub(crate) fn in_kernel<T>(
         },
         _ => None,
     };
-    let result = call();
+    let result = call(&Asleep(PhantomData));
     let stopped = stoppable.is_some_and(Inside::leave);
     if let Some(mut alarm) = alarm {
         alarm.fired |= stopped;
@@ -267,7 +268,7 @@ mod tests {
 
     fn blocked_read(deadline: Deadline) -> Ended<usize> {
         let (reader, _writer) = rustix::pipe::pipe().unwrap();
-        in_kernel(&Stop::at(deadline), || {
+        in_kernel(&Stop::at(deadline), |_| {
             Ok(rustix::io::read(reader.as_fd(), &mut [0_u8; 1])?)
         })
         .unwrap()

@@ -12,6 +12,7 @@
 //! | `nudge.rs` | what a thread or a task sleeps on that others may end |
 //! | `reactor.rs` | for tasks: one thread that wakes them, and `poller.rs` or `kqueue_poller.rs`, what it listens to |
 //! | `crew.rs` | for tasks: a few threads that sleep in the kernel's queues, or talk to servers |
+//! | `windows.rs`, `windows_kernel.rs`, `windows_poller.rs` | the same for Windows: changes of folders, handles of processes, a completion port |
 //! | `unsupported.rs` | all of it on a platform that has none: polling |
 
 mod backoff;
@@ -52,18 +53,39 @@ mod timer;
 ))]
 use kqueue as events;
 
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows_kernel.rs"]
+mod kernel;
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows_poller.rs"]
+mod poller;
+#[cfg(all(windows, not(sneck_unsupported)))]
+mod windows;
+#[cfg(all(windows, not(sneck_unsupported)))]
+use windows as events;
+
 #[cfg(all(
     any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
     not(sneck_unsupported)
 ))]
 mod kernel;
 #[cfg(not(all(
-    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    any(
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "freebsd",
+        windows
+    ),
     not(sneck_unsupported)
 )))]
 mod unsupported;
 #[cfg(not(all(
-    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    any(
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "freebsd",
+        windows
+    ),
     not(sneck_unsupported)
 )))]
 use unsupported::{self as events, self as kernel, self as poller};
@@ -159,7 +181,7 @@ impl Clapper {
 
 /// How a blocking system call ended.
 #[derive(Debug)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
 pub(crate) enum Ended<T> {
     Done(T),
     TimedOut,

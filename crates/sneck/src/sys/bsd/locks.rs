@@ -3,9 +3,10 @@
 use super::file::Inode;
 use crate::sys::{KernelFamily, KernelLock};
 use std::io;
+use std::path::Path;
 
 /// `Unsupported`.
-pub(crate) fn held_on(_: Inode, _: KernelFamily) -> io::Result<Vec<KernelLock>> {
+pub(crate) fn held_on(_: Option<&Path>, _: Inode, _: KernelFamily) -> io::Result<Vec<KernelLock>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

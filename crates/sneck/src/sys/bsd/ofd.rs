@@ -1,6 +1,6 @@
 //! OFD locks: macOS has them, with Linux's names; FreeBSD does not. A POSIX record lock is no substitute: closing any descriptor of the file drops it.
 
-use super::file::Tried;
+use super::file::{Asleep, Tried};
 use crate::Mode;
 use rustix::fd::AsFd;
 use std::io;
@@ -23,7 +23,7 @@ pub(crate) fn try_lock(fd: &impl AsFd, mode: Mode) -> io::Result<Tried> {
 
 /// Sleep in fcntl(2). Interrupted by a signal: `ErrorKind::Interrupted`.
 #[cfg(target_os = "macos")]
-pub(crate) fn lock(fd: &impl AsFd, mode: Mode) -> io::Result<()> {
+pub(crate) fn lock(fd: &impl AsFd, mode: Mode, _: &Asleep<'_>) -> io::Result<()> {
     apple::set(fd, libc::F_OFD_SETLKW, apple::kind(mode))
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn try_lock(_: &impl AsFd, _: Mode) -> io::Result<Tried> {
 
 /// FreeBSD (as of 14) has none.
 #[cfg(target_os = "freebsd")]
-pub(crate) fn lock(_: &impl AsFd, _: Mode) -> io::Result<()> {
+pub(crate) fn lock(_: &impl AsFd, _: Mode, _: &Asleep<'_>) -> io::Result<()> {
     Err(rustix::io::Errno::NOTSUP.into())
 }
 

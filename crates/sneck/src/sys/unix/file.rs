@@ -3,7 +3,7 @@
 
 use crate::Mode;
 use crate::sys::platform::filesystem;
-pub(crate) use crate::sys::platform::filesystem::{is_network, is_network_descriptor};
+pub(crate) use crate::sys::platform::filesystem::{UNSPOKEN, is_network, is_network_descriptor};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode as Bits, OFlags, Stat, Timestamps, UTIME_NOW,
@@ -11,6 +11,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use std::io;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -19,10 +20,17 @@ pub type Descriptor = OwnedFd;
 /// A borrowed descriptor.
 pub type Borrowed<'a> = BorrowedFd<'a>;
 
-/// Lend a descriptor.
-pub(crate) fn borrow(fd: &Descriptor) -> Borrowed<'_> {
-    fd.as_fd()
+/// Lend a descriptor to a command, which then holds what is locked by it.
+pub(crate) fn lend(fd: &Descriptor) -> Option<Borrowed<'_>> {
+    Some(fd.as_fd())
 }
+
+/// What stands before the number in a record.
+pub(crate) const RECORD_PREFIX: &str = "";
+
+/// Whoever sleeps in the kernel's queue. A signal ends it, so the call need not know by what.
+#[derive(Debug)]
+pub(crate) struct Asleep<'a>(pub(crate) PhantomData<&'a ()>);
 
 /// Which file: device and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -202,7 +210,7 @@ pub(crate) fn try_flock(fd: &impl AsFd, mode: Mode) -> io::Result<Tried> {
 }
 
 /// Sleep in flock(2). Interrupted by a signal: `ErrorKind::Interrupted`.
-pub(crate) fn flock(fd: &impl AsFd, mode: Mode) -> io::Result<()> {
+pub(crate) fn flock(fd: &impl AsFd, mode: Mode, _: &Asleep<'_>) -> io::Result<()> {
     let operation = match mode {
         Mode::Exclusive => FlockOperation::LockExclusive,
         Mode::Shared => FlockOperation::LockShared,
@@ -213,6 +221,16 @@ pub(crate) fn flock(fd: &impl AsFd, mode: Mode) -> io::Result<()> {
 /// Give up a flock, for every copy of the descriptor.
 pub(crate) fn unflock(fd: &impl AsFd) -> io::Result<()> {
     Ok(flock2(fd, FlockOperation::Unlock)?)
+}
+
+/// One try for the live mark of a claim: a flock on its own inode.
+pub(crate) fn try_mark(claim: &impl AsFd) -> io::Result<Tried> {
+    try_flock(claim, Mode::Exclusive)
+}
+
+/// Give it up.
+pub(crate) fn unmark(claim: &impl AsFd) -> io::Result<()> {
+    unflock(claim)
 }
 
 /// The first bytes of a file, from its beginning.

@@ -2,9 +2,10 @@
 //!
 //! Not for: what a claim looks like (`protocol/`), or locking files (`file.rs`).
 
-use super::file::{Look, Tried, absent_is_none, flock, try_flock, unflock};
+use super::file::{Asleep, Descriptor, Look, Tried, absent_is_none, flock, try_flock, unflock};
 use super::fork::Unshared;
 use crate::Mode;
+use crate::sys::Whole;
 use crate::sys::platform::filesystem;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
@@ -92,6 +93,13 @@ impl Directory {
         Ok(names)
     }
 
+    /// The names in it that begin so.
+    pub(crate) fn names_from(&self, start: &OsStr) -> io::Result<Vec<OsString>> {
+        let mut names = self.names(usize::MAX)?;
+        names.retain(|name| name.as_bytes().starts_with(start.as_bytes()));
+        Ok(names)
+    }
+
     /// Open a regular file to read it. None: nothing there.
     pub(crate) fn file(&self, name: &OsStr) -> io::Result<Option<OwnedFd>> {
         absent_is_none(openat(
@@ -135,6 +143,31 @@ impl Directory {
             Some(Errno::PERM) if may_write() => Errno::NOTSUP.into(),
             _ => error,
         }
+    }
+
+    /// Remove what is left of a link whose holder died while it removed it: nothing ever is.
+    pub(crate) fn remove_remains(&self, _: &OsStr) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Make a directory with a file in it, whole. Preparing it elsewhere would leave litter, which the sticky bit saves us from.
+    pub(crate) fn make_whole(
+        &self,
+        _: &OsStr,
+        _: &OsStr,
+        _: impl FnOnce(&Descriptor) -> io::Result<()>,
+    ) -> io::Result<Whole<Directory>> {
+        Ok(Whole::InSteps)
+    }
+
+    /// Remove a directory with a file in it, in one step.
+    pub(crate) fn remove_whole(&self, _: &OsStr, _: &OsStr) -> io::Result<Whole<()>> {
+        Ok(Whole::InSteps)
+    }
+
+    /// Take apart a directory that was on its way in or out: none ever is.
+    pub(crate) fn remove_litter(&self, _: &OsStr, _: &OsStr) -> io::Result<()> {
+        Ok(())
     }
 
     /// Make a directory with the sticky bit; `AlreadyExists` if the name is taken.
@@ -186,14 +219,19 @@ impl Directory {
     }
 
     /// Sleep until there is one. Interrupted by a signal: `ErrorKind::Interrupted`.
-    pub(crate) fn flock(&self) -> io::Result<()> {
-        flock(&*self.0, Mode::Exclusive)
+    pub(crate) fn flock(&self, asleep: &Asleep<'_>) -> io::Result<()> {
+        flock(&*self.0, Mode::Exclusive, asleep)
     }
 
     /// Give it up.
     pub(crate) fn unflock(&self) {
         let _ = unflock(&*self.0);
     }
+}
+
+/// Whether making and removing a link can leave something behind under another name: each is one system call.
+pub(crate) fn links_leave_litter() -> bool {
+    false
 }
 
 /// Whether a link cannot be made because this file system has none.
