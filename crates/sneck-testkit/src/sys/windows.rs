@@ -6,6 +6,7 @@
 use crate::PATIENCE;
 use crate::child::Session;
 use crate::planted::{Plant, Thing, thing};
+use sneck::Mode;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -17,17 +18,21 @@ use std::os::windows::fs::{MetadataExt, OpenOptionsExt, symlink_dir};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
 use std::ptr::null;
+use std::time::Duration;
 use windows_sys::Win32::Foundation::{
-    GetHandleInformation, HANDLE, INVALID_HANDLE_VALUE, WAIT_ABANDONED, WAIT_OBJECT_0, WAIT_TIMEOUT,
+    ERROR_LOCK_VIOLATION, GetHandleInformation, HANDLE, INVALID_HANDLE_VALUE, WAIT_ABANDONED,
+    WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT,
-    GetFileInformationByHandle,
+    GetFileInformationByHandle, LOCKFILE_EXCLUSIVE_LOCK, LOCKFILE_FAIL_IMMEDIATELY, LockFileEx,
+    UnlockFile,
 };
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
     CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
     TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
 };
+use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::{
     ComputerNamePhysicalDnsHostname, GetComputerNameExW,
@@ -343,6 +348,87 @@ pub fn remove_link(path: &Path) -> io::Result<()> {
 pub fn sign_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
+
+/// The ways in which other programs lock a whole file here: its first byte, as LockFile is called by Python's msvcrt, locket, portalocker and filelock; all that it
+/// can have, as the standard library's `File::lock` and what is built on it do.
+pub const WAYS_TO_LOCK: &[&str] = &["first-byte", "all"];
+
+/// A file that is locked as other programs do it. It is unlocked when this goes.
+#[derive(Debug)]
+pub struct Strange {
+    file: File,
+    bytes: (u32, u32),
+}
+
+impl Strange {
+    /// Lock it in this way. None: somebody else has it.
+    ///
+    /// # Panics
+    /// If that does not work otherwise.
+    pub fn try_lock(way: &str, path: &Path, mode: Mode) -> Option<Strange> {
+        Strange::begin(way, path, mode, LOCKFILE_FAIL_IMMEDIATELY)
+    }
+
+    /// Lock it in this way, and sleep until that is done.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn lock(way: &str, path: &Path, mode: Mode) -> Strange {
+        Strange::begin(way, path, mode, 0).expect("it was waited for")
+    }
+
+    fn begin(way: &str, path: &Path, mode: Mode, more: u32) -> Option<Strange> {
+        let bytes = match way {
+            "first-byte" => (1, 0),
+            _ => (u32::MAX, u32::MAX),
+        };
+        let flags = match mode {
+            Mode::Exclusive => LOCKFILE_EXCLUSIVE_LOCK | more,
+            Mode::Shared => more,
+        };
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).truncate(false);
+        let file = file.open(path).expect("a lock file can be opened");
+        let handle = file.as_raw_handle();
+        // SAFETY: a plain C struct for which all zeroes is a value: from the first byte on, no event.
+        let mut from: OVERLAPPED = unsafe { zeroed() };
+        // SAFETY: a file that is open, and not for overlapped use, so that this returns when it is over.
+        let locked = unsafe { LockFileEx(handle, flags, 0, bytes.0, bytes.1, &raw mut from) };
+        if locked == 0 {
+            let error = io::Error::last_os_error();
+            let busy = error.raw_os_error() == Some(ERROR_LOCK_VIOLATION as i32);
+            assert!(busy && more != 0, "{way}: {error}");
+            return None;
+        }
+        Some(Strange { file, bytes })
+    }
+}
+
+impl Strange {
+    /// Unlock it, and keep it open.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn unlock(self) -> File {
+        self.file.try_clone().expect("one more handle")
+    }
+}
+
+impl Drop for Strange {
+    fn drop(&mut self) {
+        let (low, high) = self.bytes;
+        // SAFETY: a file that is open. Closing it unlocks too, when the system comes to it.
+        unsafe { UnlockFile(self.file.as_raw_handle(), 0, 0, low, high) };
+    }
+}
+
+/// Wait until so many stand in the kernel's queue for this file. The system does not show it: for a while in which they come there.
+pub fn until_queued(_: &Path, _: usize) {
+    std::thread::sleep(Duration::from_millis(200));
+}
+
+/// Whoever holds one of these loses it when the file is removed. That of `flock` cannot be removed while somebody has it open.
+pub const LOST_WHEN_REMOVED: &[&str] = &["pidfile"];
 
 /// The protocols of files that this system has.
 pub(crate) const PROTOCOLS: &[&str] = &["flock", "symlink", "pidfile", "labm8", "mkdir"];

@@ -28,7 +28,7 @@ macro_rules! each_function_of_this_system {
 use crate::PATIENCE;
 use crate::planted::{Plant, Thing, thing};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, makedev, mknodat};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, waitpid};
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Display;
@@ -464,6 +464,85 @@ pub fn sign_folder(path: &Path) -> io::Result<()> {
 /// A process that always lives.
 pub fn somebody() -> u32 {
     1
+}
+
+/// The ways in which other programs lock a whole file here, that are flock's family.
+pub const WAYS_TO_LOCK: &[&str] = &["flock"];
+
+/// A file that is locked as other programs do it. It is unlocked when this goes.
+#[derive(Debug)]
+pub struct Strange {
+    file: File,
+}
+
+impl Strange {
+    /// Lock it in this way. None: somebody else has it.
+    ///
+    /// # Panics
+    /// If that does not work otherwise.
+    pub fn try_lock(_: &str, path: &Path, mode: sneck::Mode) -> Option<Strange> {
+        let how = match mode {
+            sneck::Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+            sneck::Mode::Shared => FlockOperation::NonBlockingLockShared,
+        };
+        let file = lockable(path);
+        match flock(&file, how) {
+            Ok(()) => Some(Strange { file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => None,
+            Err(error) => panic!("flock: {error}"),
+        }
+    }
+
+    /// Lock it in this way, and sleep until that is done.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn lock(_: &str, path: &Path, mode: sneck::Mode) -> Strange {
+        let how = match mode {
+            sneck::Mode::Exclusive => FlockOperation::LockExclusive,
+            sneck::Mode::Shared => FlockOperation::LockShared,
+        };
+        let file = lockable(path);
+        flock(&file, how).expect("it is waited for");
+        Strange { file }
+    }
+}
+
+impl Strange {
+    /// Unlock it, and keep it open.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn unlock(self) -> File {
+        flock(&self.file, FlockOperation::Unlock).expect("it is locked");
+        self.file
+    }
+}
+
+/// Wait until so many stand in the kernel's queue for this file.
+///
+/// # Panics
+/// If they do not come to.
+pub fn until_queued(path: &Path, count: usize) {
+    let inode = file_number(path).expect("it is there");
+    let file = format!(":{inode}");
+    crate::block::until("they stand in the queue", || {
+        let list = fs::read_to_string("/proc/locks").expect("/proc is there");
+        let waits = |line: &&str| {
+            let place = line.split_whitespace().find(|w| w.contains(&file));
+            line.contains("->") && place.is_some_and(|p| p.ends_with(&file))
+        };
+        list.lines().filter(waits).count() == count
+    });
+}
+
+/// Whoever holds one of these loses it when the file is removed.
+pub const LOST_WHEN_REMOVED: &[&str] = &["flock", "pidfile"];
+
+fn lockable(path: &Path) -> File {
+    let mut options = File::options();
+    let file = options.read(true).write(true).create(true).truncate(false);
+    file.open(path).expect("a lock file can be opened")
 }
 
 /// The protocols of files that this system has.
