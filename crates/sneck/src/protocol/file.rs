@@ -120,6 +120,8 @@ impl<T: Format> File<T> {
         }
         let hidden = hidden::name_beside(name);
         let file = folder.make_file(&hidden)?;
+        // Before it is renamed: wine 8 forgets the volume of a file that was.
+        let inode = look_at_descriptor(&file)?.inode;
         let published = mark(&file, claim).and_then(|marked| {
             let content = self.0.write(claim, marked).into_bytes();
             write_record(&file, &content)?;
@@ -132,7 +134,7 @@ impl<T: Format> File<T> {
         match published? {
             (Published::No, _) => Ok(None),
             (Published::Linked | Published::Renamed, content) => Ok(Some(Made {
-                inode: look_at_descriptor(&file)?.inode,
+                inode,
                 content,
                 mark: Some(Unshared::new(file)),
             })),

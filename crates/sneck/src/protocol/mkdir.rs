@@ -71,14 +71,15 @@ fn inside_of(name: &OsStr, content: &[u8]) -> OsString {
 impl Mkdir {
     /// In one step, where that can be had.
     fn publish_whole(&self, spot: &Spot, inner: &OsStr) -> io::Result<Whole<Made>> {
+        // Looked at before it is renamed: wine 8 forgets the volume of a directory that was.
         let mark = |claim: &Descriptor| match try_mark(claim)? {
-            Tried::Locked => Ok(()),
+            Tried::Locked => Ok(look_at_descriptor(claim)?.inode),
             // A sweeper has it for the moment: it will be gone, and this try with it.
             Tried::Busy => Err(io::ErrorKind::NotFound.into()),
         };
         Ok(match spot.folder.make_whole(&spot.name, inner, mark)? {
-            Whole::Done(inside) => Whole::Done(Made {
-                inode: look_at_descriptor(inside.descriptor())?.inode,
+            Whole::Done((inside, inode)) => Whole::Done(Made {
+                inode,
                 content: bytes(inner),
                 mark: Some(inside.into_descriptor()),
             }),

@@ -107,12 +107,12 @@ pub(crate) mod folder {
             match self.0 {}
         }
 
-        pub(crate) fn make_whole(
+        pub(crate) fn make_whole<T>(
             &self,
             _: &OsStr,
             _: &OsStr,
-            _: impl FnOnce(&Descriptor) -> io::Result<()>,
-        ) -> io::Result<Whole<Directory>> {
+            _: impl FnOnce(&Descriptor) -> io::Result<T>,
+        ) -> io::Result<Whole<(Directory, T)>> {
             match self.0 {}
         }
 

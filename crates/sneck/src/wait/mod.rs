@@ -53,17 +53,6 @@ mod timer;
 ))]
 use kqueue as events;
 
-#[cfg(all(windows, not(sneck_unsupported)))]
-#[path = "windows_kernel.rs"]
-mod kernel;
-#[cfg(all(windows, not(sneck_unsupported)))]
-#[path = "windows_poller.rs"]
-mod poller;
-#[cfg(all(windows, not(sneck_unsupported)))]
-mod windows;
-#[cfg(all(windows, not(sneck_unsupported)))]
-use windows as events;
-
 #[cfg(all(
     any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
     not(sneck_unsupported)
@@ -89,6 +78,17 @@ mod unsupported;
     not(sneck_unsupported)
 )))]
 use unsupported::{self as events, self as kernel, self as poller};
+
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows_kernel.rs"]
+mod kernel;
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows_poller.rs"]
+mod poller;
+#[cfg(all(windows, not(sneck_unsupported)))]
+mod windows;
+#[cfg(all(windows, not(sneck_unsupported)))]
+use windows as events;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use crew::{Errand, NoRoom, Room};

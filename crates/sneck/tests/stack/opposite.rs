@@ -44,6 +44,9 @@ fn they_get_on_with_file_protocols_and_without_the_kernels_queue_too() {
     }
 }
 
+/// What a program takes to begin, at least, and the lock is free meanwhile: nobody could get on beside two that never let go.
+const BEGINNING: Duration = Duration::from_millis(2);
+
 /// Holds one of them for a moment, again and again, and knows nothing of the other one. How often it did.
 fn somebody_else(path: &Path, rest: Duration, stop: &AtomicBool) -> usize {
     let mut turns = 0;
@@ -52,7 +55,7 @@ fn somebody_else(path: &Path, rest: Duration, stop: &AtomicBool) -> usize {
         let strange = sys::Strange::lock(sys::WAYS_TO_LOCK[0], path, Mode::Exclusive);
         thread::sleep(Duration::from_millis(chance % 10));
         drop(strange);
-        thread::sleep(rest.mul_f64((chance >> 32) as f64 / f64::from(u32::MAX)));
+        thread::sleep(BEGINNING + rest.mul_f64((chance >> 32) as f64 / f64::from(u32::MAX)));
         turns += 1;
     }
     turns

@@ -151,12 +151,12 @@ impl Directory {
     }
 
     /// Make a directory with a file in it, whole. Preparing it elsewhere would leave litter, which the sticky bit saves us from.
-    pub(crate) fn make_whole(
+    pub(crate) fn make_whole<T>(
         &self,
         _: &OsStr,
         _: &OsStr,
-        _: impl FnOnce(&Descriptor) -> io::Result<()>,
-    ) -> io::Result<Whole<Directory>> {
+        _: impl FnOnce(&Descriptor) -> io::Result<T>,
+    ) -> io::Result<Whole<(Directory, T)>> {
         Ok(Whole::InSteps)
     }
 

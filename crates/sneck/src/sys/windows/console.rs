@@ -98,6 +98,7 @@ impl Drop for Sleeper {
 }
 
 /// Wake all who sleep, and go on until all of them are awake: 1. A looks whether something came. 2. It comes, and wakes all who sleep. 3. A sleeps.
+// SAFETY: the system calls it with a number, in a thread of its own; it does not unwind.
 unsafe extern "system" fn came(_: u32) -> BOOL {
     let now = CAME.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
     for _ in 0..REPEATS {
@@ -108,10 +109,10 @@ unsafe extern "system" fn came(_: u32) -> BOOL {
             match entry.on {
                 // SAFETY: whoever is on the list sleeps on this word still, or is about to take itself off; only the address counts.
                 On::Word(word) => unsafe { WakeByAddressAll(word.cast_const().cast()) },
-                // SAFETY: as above: the event is open as long as its sleeper is on the list, which our mutex keeps it on.
-                On::Event(event) => {
-                    unsafe { SetEvent(event) };
-                }
+                // SAFETY: the event is open as long as its sleeper is on the list, which our mutex keeps it on.
+                On::Event(event) => unsafe {
+                    SetEvent(event);
+                },
             }
         }
         drop(asleep);

@@ -269,25 +269,25 @@ impl Directory {
         }
     }
 
-    /// Make a directory with an empty file in it, whole: open and, if that is asked for, marked before anybody sees it.
-    pub(crate) fn make_whole(
+    /// Make a directory with an empty file in it, whole: open, and this done to it, before anybody sees it.
+    pub(crate) fn make_whole<T>(
         &self,
         name: &OsStr,
         inner: &OsStr,
-        mark: impl FnOnce(&Descriptor) -> io::Result<()>,
-    ) -> io::Result<Whole<Directory>> {
+        then: impl FnOnce(&Descriptor) -> io::Result<T>,
+    ) -> io::Result<Whole<(Directory, T)>> {
         let made = self.make_directory(name, inner, b"", |hidden| {
             let Some(directory) = self.folder(hidden)? else {
                 return Err(io::ErrorKind::NotFound.into());
             };
-            mark(directory.descriptor())?;
-            Ok(directory)
+            let then = then(directory.descriptor())?;
+            Ok((directory, then))
         })?;
         Ok(match made {
-            Some(directory) => Whole::Done(Directory {
-                path: self.path.join(name),
-                ..directory
-            }),
+            Some((directory, then)) => {
+                let path = self.path.join(name);
+                Whole::Done((Directory { path, ..directory }, then))
+            }
             None => Whole::Taken,
         })
     }
@@ -504,9 +504,20 @@ fn remove_file(path: &Path, hidden: Option<&Path>) -> io::Result<()> {
             .any(|code| is(&error, code)) => {}
         Err(error) => return Err(error),
     }
-    if let Some(hidden) = hidden {
-        rename(path, hidden)?;
+    let Some(hidden) = hidden else {
+        return remove_when_closed(&file);
+    };
+    // 1. It is renamed. 2. Somebody makes another at the name. 3. wine 8 removes by the name that the handle was opened with: not through this one, then.
+    drop(file);
+    rename(path, hidden)?;
+    let open = || create(hidden, DELETE, SHARE_ALL, OPEN_EXISTING, ANYTHING);
+    match patiently(open, |_| false).and_then(|file| remove_when_closed(&file)) {
+        // The name is free, and that is what counts: what is left is swept by the next one who comes this way.
+        Err(_) | Ok(()) => Ok(()),
     }
+}
+
+fn remove_when_closed(file: &OwnedHandle) -> io::Result<()> {
     let once_closed = FILE_DISPOSITION_INFO { DeleteFile: true };
     tell(file.as_raw_handle(), FileDispositionInfo, &once_closed)
 }

@@ -18,6 +18,7 @@ use windows_sys::Win32::System::Threading::{
 const STATUS_DELETE_PENDING: i32 = 0xC000_0056_u32 as i32;
 
 #[link(name = "ntdll")]
+// SAFETY: the function has this type.
 unsafe extern "system" {
     // SAFETY: takes nothing, reads a word of this thread's own.
     safe fn RtlGetLastNtStatus() -> i32;

@@ -125,6 +125,7 @@ impl Drop for ExitWatch {
 }
 
 /// Runs in a thread of the system's pool.
+// SAFETY: called with what was registered, once.
 unsafe extern "system" fn ended(told: *mut c_void, _: bool) {
     // SAFETY: what was registered, which lives until the wait is ended.
     let told = unsafe { &*told.cast::<Told>() };
