@@ -286,7 +286,8 @@ impl Form for Mkdir {
     }
 }
 
-#[cfg(test)]
+// Elsewhere none is made in steps, and there is no sticky bit.
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
     use std::error::Error;
