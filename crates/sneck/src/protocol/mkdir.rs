@@ -12,6 +12,8 @@
 //! removed, nobody holds it, and whoever locks it first goes on with it. So a crash at any step leaves nothing that is in the way, and no litter. (On file systems that
 //! know no sticky bit, FAT for instance, a crash between the steps leaves a directory that only force removes.)
 //!
+//! On Windows: made and filled elsewhere and renamed to its name in one step, and away in one step, so none is half made or half removed; the live mark is a kernel object.
+//!
 //! Also spoken by pylockfile's `MkdirLockFile` (which adds `.lock` to its path), proper-lockfile, shell scripts.
 
 use super::form::{

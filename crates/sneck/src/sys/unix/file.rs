@@ -3,7 +3,7 @@
 
 use crate::Mode;
 use crate::sys::platform::filesystem;
-pub(crate) use crate::sys::platform::filesystem::{is_network, is_network_descriptor};
+pub(crate) use crate::sys::platform::filesystem::{UNSPOKEN, is_network, is_network_descriptor};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode as Bits, OFlags, Stat, Timestamps, UTIME_NOW,
@@ -25,8 +25,6 @@ pub(crate) fn lend(fd: &Descriptor) -> Option<Borrowed<'_>> {
     Some(fd.as_fd())
 }
 
-/// The protocols that this system cannot speak, and what to use instead.
-pub(crate) const UNSPOKEN: [(&str, &str, &str); 0] = [];
 /// What stands before the number in a record.
 pub(crate) const RECORD_PREFIX: &str = "";
 

@@ -419,7 +419,7 @@ pub(crate) enum Opened {
     Created(Descriptor),
 }
 
-/// Open a lock file, making it if there is none. Nobody can remove or replace it while it is open: FILE_SHARE_DELETE is not given.
+/// Open a lock file, making it if there is none. `ResourceBusy`: somebody has it open and shares it with nobody. Nobody can remove or replace it while it is open: FILE_SHARE_DELETE is not given.
 pub(crate) fn open_lock_file(path: &Path, access: Access) -> io::Result<Opened> {
     let path = verbatim(path);
     let rights = match access {
@@ -442,6 +442,9 @@ pub(crate) fn open_lock_file(path: &Path, access: Access) -> io::Result<Opened> 
         };
         match found {
             Err(error) if is(&error, win::ERROR_FILE_NOT_FOUND) => {}
+            Err(error) if is(&error, win::ERROR_SHARING_VIOLATION) => {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, error));
+            }
             Err(error) if is(&error, win::ERROR_DELETE_PENDING) => thread::sleep(BETWEEN),
             other => return other.map(Opened::Existing),
         }

@@ -143,8 +143,9 @@ impl Directory {
 
     /// The target of what stands for a symbolic link in it. None: nothing there.
     pub(crate) fn link_target(&self, name: &OsStr) -> io::Result<Option<OsString>> {
-        let opened = open_claim(&self.path.join(name).join(LINK), How::Existing);
-        let Some(file) = absent_is_none(opened)? else {
+        let path = self.path.join(name).join(LINK);
+        let open = || open_claim(&path, How::Existing);
+        let Some(file) = absent_is_none(patiently(open, |_| false))? else {
             return Ok(None);
         };
         let target = read_start(&file, LONGEST_TARGET)?;
