@@ -7,7 +7,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sneck_testkit::Folder;
-use sneck_testkit::planted::{Met, THINGS, claim_of, protocols, protocols_with_numbers, state};
+use sneck_testkit::planted::{Met, claim_of, protocols, protocols_with_numbers, state, things};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -66,7 +66,7 @@ fn is_refused(words: &[&str], place: &OsStr, code: i32, command: &[&str]) {
 #[test]
 fn every_thing_at_a_locks_path_has_its_code_and_is_left_as_it_was() {
     for scheme in protocols() {
-        for thing in THINGS {
+        for thing in things() {
             let folder = Folder::new();
             let path = folder.join("lock");
             thing.plant(&path);

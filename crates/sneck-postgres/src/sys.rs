@@ -236,13 +236,22 @@ mod elsewhere {
     }
 }
 
-#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+#[cfg(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
 pub(crate) use descriptors::{carried, wake};
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+)))]
 pub(crate) use no_descriptors::{carried, wake};
 
 /// Where sneck sleeps on descriptors and passes them on.
-#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+#[cfg(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
 mod descriptors {
     use crate::session::Session;
     use sneck::protocol::{Borrowed, Wake};
@@ -267,7 +276,10 @@ mod descriptors {
 }
 
 /// Where sneck polls, and nothing can be passed on.
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+)))]
 mod no_descriptors {
     use crate::session::Session;
     use sneck::protocol::{Borrowed, Wake};

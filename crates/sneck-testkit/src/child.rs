@@ -12,11 +12,10 @@
 //! | `standing NAME` | `standing` |
 //! | `course ROUNDS THREADS JOURNAL [MODE]` | `done` |
 //! | `take-turns JOURNAL` | `turn`, until killed |
-//! | `fork-and-release NAME`, `fork-and-stay`, `fork-and-acquire TIMES` | `forked` |
 //! | `count` | `count descriptors threads` |
-//! | `handle-signal`, `block-and-raise`, `no-timers`, `exhaust-inotify`, `user UID` | `done` |
-//! | `signals` | `signals`, as the kernel writes them |
 //! | `pid` | `pid` |
+//!
+//! What only Unix can do is in `sys/unix/commands.rs`.
 
 use crate::{Folder, Journal, PATIENCE, Setup, sys};
 use sneck::{
@@ -28,9 +27,9 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ const LAST_WORDS: [&str; 4] = ["held", "refused", "done", "unknown"];
 /// How a child is to be started.
 #[derive(Debug)]
 pub struct Start {
-    command: Command,
+    pub(crate) command: Command,
 }
 
 impl Start {
@@ -83,13 +82,6 @@ impl Start {
     /// Any program that speaks as these children do.
     pub fn program(command: Command) -> Start {
         Start { command }
-    }
-
-    /// Every signal is blocked from the beginning.
-    #[must_use]
-    pub fn with_signals_blocked(mut self) -> Start {
-        sys::block_all_signals(&mut self.command);
-        self
     }
 
     /// Go.
@@ -249,7 +241,7 @@ impl Child {
             .any(|l| l.split(' ').next() == Some(word))
     }
 
-    /// `kill -9`, and reap. What it had begun to say is not waited for.
+    /// `kill -9` (on Windows: TerminateProcess), and reap. What it had begun to say is not waited for.
     ///
     /// # Panics
     /// If that is not possible.
@@ -259,18 +251,13 @@ impl Child {
         // Only now: grandchildren take the end of input as a sign to go.
     }
 
-    /// `kill -9`, but leave it a zombie.
+    /// The same, but leave it a zombie (on Windows: with a handle on it).
     ///
     /// # Panics
     /// If that is not possible.
     pub fn kill_without_reaping(&mut self) {
         self.process.kill().expect("one's own child can be killed");
-        let process = format!("/proc/{}", self.process.id());
-        crate::block::until("the child is a zombie, all its threads gone", || {
-            let stat = std::fs::read_to_string(format!("{process}/stat"));
-            let threads = std::fs::read_dir(format!("{process}/task"));
-            stat.is_ok_and(|s| s.contains(") Z ")) && threads.is_ok_and(|t| t.count() == 1)
-        });
+        sys::until_ended(&self.process);
     }
 }
 
@@ -467,60 +454,16 @@ impl Session {
                     say("turn");
                 }
             }
-            ["fork-and-release", name] => {
-                let mut guard = Some(self.guard(name));
-                let released = sys::fork(|| match guard.take().map(Guard::release) {
-                    // It is the parent's: the copy says so.
-                    Some(Err(error)) if error.kind() == sneck::ErrorKind::Lost => 0,
-                    _ => 1,
-                });
-                let released = released.wait();
-                let dropped = sys::fork(|| {
-                    drop(guard.take());
-                    0
-                });
-                say(&format!("forked {} {released}", dropped.wait()));
-                self.guards.extend(guard.map(|g| ((*name).to_owned(), g)));
-            }
-            ["fork-and-stay"] => {
-                let child = sys::fork(|| {
-                    sys::until_hangup();
-                    0
-                });
-                say(&format!("forked {}", child.leave()));
-            }
-            ["fork-and-acquire", times] => {
-                let bad = fork_and_acquire(&self.setup, times.parse().expect("a number"));
-                say(&format!("forked {bad}"));
-            }
             ["count"] => {
                 let (descriptors, threads) = (sys::count_descriptors(), sys::count_threads());
                 say(&format!("count {descriptors} {threads}"));
             }
-            ["handle-signal"] => {
-                sys::handle_signal();
-                say("done");
-            }
-            ["block-and-raise"] => {
-                sys::block_and_raise();
-                say("done");
-            }
-            ["signals"] => say(&format!("signals {}", sys::signal_state())),
-            ["no-timers"] => {
-                sys::no_timers();
-                say("done");
-            }
-            ["exhaust-inotify"] => say(&format!("done {}", sys::exhaust_inotify())),
-            ["user", uid] => {
-                sys::become_user(uid.parse().expect("a number"));
-                say("done");
-            }
-            _ => return false,
+            _ => return sys::obey(self, words),
         }
         true
     }
 
-    fn guard(&mut self, name: &str) -> Guard {
+    pub(crate) fn guard(&mut self, name: &str) -> Guard {
         self.guards.remove(name).expect("the guard of this name")
     }
 }
@@ -553,38 +496,4 @@ pub fn course(lock: &Lock, rounds: usize, threads: usize, journal: &Path) {
             });
         }
     });
-}
-
-/// While other threads acquire and release without a pause, fork, and acquire in the child: the threads that held this or that mutex are not there.
-/// Each time with a fresh handle that all of them use, so that its first use falls together with the fork now and then. Returns how many children failed.
-fn fork_and_acquire(setup: &Setup, times: usize) -> usize {
-    let stop = AtomicBool::new(false);
-    let current = Mutex::new(Arc::new(setup.lock()));
-    let handle = || {
-        current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    };
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    drop(handle().acquire_within(Duration::from_millis(5)));
-                }
-            });
-        }
-        let bad = (0..times).filter(|_| {
-            let fresh = Arc::new(setup.lock());
-            *current.lock().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
-            let child = sys::fork(|| match fresh.acquire_within(PATIENCE) {
-                Ok(guard) => i32::from(guard.release().is_err()),
-                Err(_) => 2,
-            });
-            child.wait() != 0
-        });
-        let bad = bad.count();
-        stop.store(true, Ordering::Relaxed);
-        bad
-    })
 }

@@ -7,7 +7,6 @@ use crate::sys;
 use std::fmt::Display;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -35,7 +34,7 @@ pub fn rest(scheme: &str) -> &'static [&'static str] {
 /// `AlreadyExists`, or what the file system says.
 pub fn make(scheme: &str, path: &Path, pid: impl Display) -> io::Result<()> {
     match scheme {
-        "symlink" => symlink(pid.to_string(), path),
+        "symlink" => sys::make_link(pid, path),
         "mkdir" => {
             fs::create_dir(path)?;
             // pylockfile's MkdirLockFile(threaded=False): host.pid, empty.
@@ -61,7 +60,7 @@ pub fn make(scheme: &str, path: &Path, pid: impl Display) -> io::Result<()> {
 /// What the file system says.
 pub fn sign(scheme: &str, path: &Path) -> io::Result<()> {
     if scheme == "mkdir" {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o1755))?;
+        return sys::sign_folder(path);
     }
     Ok(())
 }
@@ -69,7 +68,7 @@ pub fn sign(scheme: &str, path: &Path) -> io::Result<()> {
 /// The process whose claim it is. None: there is none, or it cannot be read.
 pub fn read(scheme: &str, path: &Path) -> Option<u32> {
     match scheme {
-        "symlink" => fs::read_link(path).ok()?.to_str()?.parse().ok(),
+        "symlink" => sys::read_link(path)?.parse().ok(),
         "mkdir" => {
             let inner = fs::read_dir(path).ok()?.next()?.ok()?.file_name();
             inner.to_str()?.rsplit_once('.')?.1.parse().ok()
@@ -88,8 +87,10 @@ pub fn read(scheme: &str, path: &Path) -> Option<u32> {
 /// # Errors
 /// What the file system says.
 pub fn remove(scheme: &str, path: &Path) -> io::Result<()> {
-    if scheme != "mkdir" {
-        return fs::remove_file(path);
+    match scheme {
+        "mkdir" => {}
+        "symlink" => return sys::remove_link(path),
+        _ => return fs::remove_file(path),
     }
     for inner in fs::read_dir(path)? {
         fs::remove_file(inner?.path())?;

@@ -4,15 +4,13 @@
 
 use crate::sys;
 use sneck::{Event, protocol::Removal};
-use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::Path;
 
 /// The file.
 #[derive(Debug)]
 pub struct Deeds {
-    file: File,
+    lines: sys::Lines,
 }
 
 /// One line of it.
@@ -38,9 +36,8 @@ impl Deeds {
     /// # Panics
     /// If the file system does not let us.
     pub fn open(path: &Path) -> Deeds {
-        let file = OpenOptions::new().append(true).create(true).open(path);
         Deeds {
-            file: file.expect("the file of deeds can be opened"),
+            lines: sys::Lines::open(path),
         }
     }
 
@@ -51,10 +48,7 @@ impl Deeds {
     pub fn note(&self, what: &str, inode: u64, pid: u32, why: &str) {
         let (by, at) = (std::process::id(), sys::now());
         let line = format!("{what}\t{by}\t{at}\t{inode}\t{pid}\t{why}\n");
-        // One write of a file opened for appending: lines of several processes do not mix.
-        (&self.file)
-            .write_all(line.as_bytes())
-            .expect("the file of deeds can be written");
+        self.lines.add(&line);
     }
 
     /// Write down what an acquisition removed, or tried to.
@@ -104,5 +98,5 @@ pub fn read(path: &Path) -> Vec<Deed> {
 
 /// The inode that stands at this path; 0: none.
 pub fn inode(path: &Path) -> u64 {
-    fs::symlink_metadata(path).map_or(0, |m| m.ino())
+    sys::file_number(path).unwrap_or(0)
 }

@@ -1,7 +1,6 @@
 //! A folder of a test's own, that other users can enter, and that is gone afterwards.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use crate::sys;
 use std::path::{Path, PathBuf};
 
 /// Gone when dropped, if it is ours.
@@ -26,8 +25,7 @@ impl Folder {
             .tempdir()
             .expect("a temporary folder can be made");
         // Tests become other users.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
-            .expect("the mode of one's own folder can be changed");
+        sys::let_others_in(folder.path());
         Folder {
             path: folder.path().to_owned(),
             _own: Some(folder),

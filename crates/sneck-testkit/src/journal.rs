@@ -6,8 +6,7 @@
 use crate::sys;
 use sneck::{Guard, Mode};
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -16,7 +15,7 @@ use std::thread;
 pub struct Journal {
     path: PathBuf,
     counter: PathBuf,
-    file: File,
+    lines: sys::Lines,
 }
 
 /// One stay inside.
@@ -37,24 +36,16 @@ impl Journal {
     /// # Panics
     /// If the file system does not let us.
     pub fn open(path: &Path) -> Journal {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .expect("the journal can be opened");
         Journal {
             path: path.to_owned(),
             counter: path.with_extension("counter"),
-            file,
+            lines: sys::Lines::open(path),
         }
     }
 
     fn write(&self, who: &str, what: &str, mode: Mode) {
-        let line = format!("{who} {what} {} {mode}\n", sys::now());
-        // One write of a file opened for appending: lines of several processes do not mix.
-        (&self.file)
-            .write_all(line.as_bytes())
-            .expect("the journal can be written");
+        self.lines
+            .add(&format!("{who} {what} {} {mode}\n", sys::now()));
     }
 
     /// We are inside.
@@ -83,10 +74,7 @@ impl Journal {
     /// # Panics
     /// If the journal cannot be written.
     pub fn killed(&self, pid: u32, at: u64) {
-        let line = format!("{pid} killed {at} -\n");
-        (&self.file)
-            .write_all(line.as_bytes())
-            .expect("the journal can be written");
+        self.lines.add(&format!("{pid} killed {at} -\n"));
     }
 
     /// Be inside for a moment: note it, and count. Releases.

@@ -19,22 +19,21 @@
 //! | [`block`] | checks that something blocks, and that what blocked ends |
 //! | [`journal`] | who was inside when, written by all parties, and whether they overlapped |
 //! | [`claims`] | claims of the file protocols written by hand |
-//! | [`crash`] | a process killed at each system call in turn |
+//! | `crash` | a process killed at each system call in turn (Unix) |
 //! | [`deeds`] | who made, removed and lost which claim |
-//! | [`race`] | several processes fall on one dead claim, slowly |
+//! | `race` | several processes fall on one dead claim, slowly (Unix) |
 //! | [`storm`] | processes killed, stopped and continued at random |
-//! | [`interrupt`] | waits that a signal handler interrupts |
+//! | `interrupt` | waits that a signal handler interrupts (Unix) |
 //! | [`folder`] | a folder of a test's own |
 //! | [`planted`] | what may stand where a lock should be, and what must come of it |
-//! | [`sys`] | fork, trace, signals, limits, users: the only `unsafe` |
+//! | [`sys`] | the operating system: the only `unsafe` |
 //! | [`task`] | the least of an async runtime |
 //! | [`through`] | a lock whose tries are counted, or take long |
-//! | [`postgres`] | a real server of a test's own |
+//! | `postgres` | a real server of a test's own (Unix) |
 //!
 //! No test asserts an absolute time: only order, blocking, counts and lower bounds. [`PATIENCE`] is how long a test waits for
 //! what must happen before it says that it does not.
 
-#![cfg(unix)]
 #![allow(
     clippy::disallowed_methods,
     reason = "the library's own rules: tests sleep, write and look at the clock"
@@ -44,13 +43,17 @@ pub mod block;
 pub mod child;
 pub mod claims;
 pub mod conformance;
+#[cfg(unix)]
 pub mod crash;
 pub mod deeds;
 pub mod folder;
+#[cfg(unix)]
 pub mod interrupt;
 pub mod journal;
 pub mod planted;
+#[cfg(unix)]
 pub mod postgres;
+#[cfg(unix)]
 pub mod race;
 pub mod storm;
 pub mod sys;

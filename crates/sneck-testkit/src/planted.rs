@@ -1,27 +1,36 @@
 //! What may stand where a lock should be, and what each protocol has to make of it: one table, for the tests of the library and of the
 //! command.
 //!
-//! For: planting such things ([`THINGS`]), what must come of them ([`Thing::met_by`]), and telling whether anybody touched them
+//! For: planting such things ([`things`]), what must come of them ([`Thing::met_by`]), and telling whether anybody touched them
 //! ([`state`]). Not for: file systems, permissions and limits, which are not things that stand somewhere; nor for claims whose
 //! holder is gone, which are judged and broken.
 //!
-//! All claims here are process 1's, which always lives.
+//! All claims here are those of a process that always lives: [`sys::somebody`].
 
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use crate::sys;
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, symlink};
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-/// The protocols that keep their claims in files.
+pub use sys::state;
+
+/// The protocols that keep their claims in files, as far as this system has them.
 pub fn protocols() -> Vec<&'static str> {
     ALL.to_vec()
 }
 
-const ALL: [&str; 8] = [
-    "flock", "fcntl", "symlink", "pidfile", "shlock", "labm8", "dotlock", "mkdir",
-];
+/// Of these protocols, those that this system has, at least one.
+///
+/// # Panics
+/// If it has none of them.
+pub fn of_these(schemes: &[&'static str]) -> Vec<&'static str> {
+    let mut here = schemes.to_vec();
+    here.retain(|s| *s == "memory" || s.split('+').all(|part| ALL.contains(&part)));
+    assert!(!here.is_empty(), "none of {schemes:?} is there");
+    here
+}
+
+const ALL: &[&str] = sys::PROTOCOLS;
 /// Those that lock a regular file in the kernel, whatever it holds.
 const KERNEL: [&str; 2] = ["flock", "fcntl"];
 
@@ -61,16 +70,22 @@ pub struct Thing {
 
 /// How it gets there.
 #[derive(Debug)]
-enum Plant {
+pub(crate) enum Plant {
     Folder,
     FolderWith(&'static str),
-    Fifo,
-    Socket,
-    Device,
-    Link(&'static str),
     File(&'static [u8]),
     /// Nothing but a hole, so large.
     Sparse(u64),
+    /// What `symlink` would make, were its holder so called.
+    Link(&'static str),
+    /// A file that names a process.
+    Number(fn(u32) -> Vec<u8>),
+    /// A folder with one that does.
+    FolderOf(fn(u32) -> String),
+    /// A link to one.
+    LinkTo,
+    /// What only this system has.
+    Special(fn(&Path)),
 }
 
 /// What must come of it.
@@ -89,7 +104,10 @@ pub enum Met {
 impl Thing {
     /// What a protocol has to make of it.
     pub fn met_by(&self, scheme: &str) -> Met {
-        let file = matches!(self.plant, Plant::File(_) | Plant::Sparse(_));
+        let file = matches!(
+            self.plant,
+            Plant::File(_) | Plant::Sparse(_) | Plant::Number(_)
+        );
         if KERNEL.contains(&scheme) && file {
             Met::Lockable
         } else if self.damage_to.contains(&scheme) {
@@ -114,65 +132,26 @@ impl Thing {
                 fs::create_dir(path).expect("our own folder");
                 fs::write(path.join(name), "").expect("our own folder");
             }
-            Plant::Fifo => make_node(path, FileType::Fifo),
-            // The name stays when the listener goes.
-            Plant::Socket => drop(UnixListener::bind(path).expect("a socket")),
-            Plant::Device => make_node(path, FileType::CharacterDevice),
-            Plant::Link(target) => symlink(target, path).expect("our own folder"),
             Plant::File(content) => fs::write(path, content).expect("our own folder"),
             Plant::Sparse(size) => {
                 let file = File::create(path).expect("our own folder");
                 file.set_len(size).expect("a hole costs nothing");
             }
+            Plant::Link(target) => sys::make_link(target, path).expect("our own folder"),
+            Plant::Number(content) => {
+                fs::write(path, content(sys::somebody())).expect("our own folder");
+            }
+            Plant::FolderOf(name) => {
+                fs::create_dir(path).expect("our own folder");
+                fs::write(path.join(name(sys::somebody())), "").expect("our own folder");
+            }
+            Plant::LinkTo => sys::make_link(sys::somebody(), path).expect("our own folder"),
+            Plant::Special(make) => make(path),
         }
     }
 }
 
-/// A FIFO, or the device that reads as nothing at all.
-fn make_node(path: &Path, kind: FileType) {
-    let made = mknodat(CWD, path, kind, Mode::from_raw_mode(0o666), makedev(1, 3));
-    assert!(
-        made.is_ok(),
-        "mknod of a {kind:?}: {made:?} (a device takes root, in a machine that allows it)"
-    );
-}
-
-/// Everything about a name that a careless opener changes. Not the time of access, which looking changes.
-///
-/// # Panics
-/// If nothing stands there.
-pub fn state(path: &Path) -> String {
-    let look = fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    // Root reads what others cannot, and nobody reads a gigabyte of nothing.
-    let content = if look.is_file() && look.len() < 1 << 20 {
-        format!("{:?}", fs::read(path).ok())
-    } else if look.is_dir() {
-        let names = fs::read_dir(path).map(|all| all.flatten().map(|e| e.file_name()));
-        let mut names: Vec<_> = names.into_iter().flatten().collect();
-        names.sort();
-        format!("{names:?}")
-    } else {
-        format!("{:?}", fs::read_link(path).ok())
-    };
-    format!(
-        "{:?} {} {} {:o} {}:{} {} {} {} {}.{} {}.{} {content}",
-        look.file_type(),
-        look.dev(),
-        look.ino(),
-        look.mode(),
-        look.uid(),
-        look.gid(),
-        look.nlink(),
-        look.size(),
-        look.blocks(),
-        look.mtime(),
-        look.mtime_nsec(),
-        look.ctime(),
-        look.ctime_nsec(),
-    )
-}
-
-const fn thing(name: &'static str, plant: Plant) -> Thing {
+pub(crate) const fn thing(name: &'static str, plant: Plant) -> Thing {
     Thing {
         name,
         plant,
@@ -197,16 +176,14 @@ const fn damage(name: &'static str, plant: Plant, damage_to: &'static [&'static 
 }
 
 /// All of them.
-pub const THINGS: &[Thing] = &[
+pub fn things() -> impl Iterator<Item = &'static Thing> {
+    THINGS.iter().chain(sys::things())
+}
+
+const THINGS: &[Thing] = &[
     // What is no lock of anybody.
     thing("a folder with a file in it", Plant::FolderWith("precious")),
-    thing("a FIFO", Plant::Fifo),
-    thing("a socket", Plant::Socket),
-    thing("a device", Plant::Device),
     thing("a link to nothing", Plant::Link("nowhere")),
-    thing("a link to a file", Plant::Link("/etc/passwd")),
-    thing("a link to its folder", Plant::Link(".")),
-    thing("a link to itself", Plant::Link("lock")),
     thing("a link to a number and more", Plant::Link("1a")),
     thing("a link to two numbers", Plant::Link("1 2")),
     thing("a link to a host and a number", Plant::Link("host:1")),
@@ -252,32 +229,40 @@ pub const THINGS: &[Thing] = &[
         &["symlink"],
     ),
     // Claims.
-    claim("a link to a number", Plant::Link("1"), &["symlink"]),
-    claim("a number", Plant::File(b"1\n"), NUMBERS),
-    claim("a number without a line end", Plant::File(b"1"), NUMBERS),
+    claim("a link to a number", Plant::LinkTo, &["symlink"]),
+    claim(
+        "a number",
+        Plant::Number(|pid| format!("{pid}\n").into()),
+        NUMBERS,
+    ),
+    claim(
+        "a number without a line end",
+        Plant::Number(|pid| pid.to_string().into()),
+        NUMBERS,
+    ),
     claim(
         "a number after blanks",
-        Plant::File(b"         1\n"),
+        Plant::Number(|pid| format!("{pid:>10}\n").into()),
         NUMBERS,
     ),
     claim(
         "a number in four bytes",
-        Plant::File(&1_i32.to_ne_bytes()),
+        Plant::Number(|pid| pid.to_ne_bytes().into()),
         NUMBERS,
     ),
     claim(
         "a number and more lines",
-        Plant::File(b"1\nmore\nand more\n"),
+        Plant::Number(|pid| format!("{pid}\nmore\nand more\n").into()),
         NUMBERS,
     ),
     claim(
         "a number and a time",
-        Plant::File(b"1 1795226671.5779793\n"),
+        Plant::Number(|pid| format!("{pid} 1795226671.5779793\n").into()),
         &["labm8"],
     ),
     claim(
         "an inner file with a number",
-        Plant::FolderWith("elsewhere.1"),
+        Plant::FolderOf(|pid| format!("elsewhere.{pid}")),
         &["mkdir"],
     ),
 ];

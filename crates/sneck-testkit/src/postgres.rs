@@ -4,8 +4,6 @@
 //! It is no mock, and not fit for data: nothing is flushed to disk, and everybody on this machine
 //! may log in. It knows nothing of locks.
 
-#![cfg(unix)]
-
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -1,4 +1,4 @@
-//! A storm of kills: eight processes acquire, work and release; a ninth, the test, kills them with SIGKILL, stops and continues them at random, and starts others in
+//! A storm of kills: eight processes acquire, work and release; a ninth, the test, kills them (SIGKILL), stops and continues them at random, and starts others in
 //! their place. Afterwards the journal must show no two inside at once, the lock must be free for the next one, and nothing may be left over.
 //!
 //! A killed process was inside until its kill, if its stay has no end; the test notes when that was. Every killed process is reaped at once.
@@ -11,7 +11,6 @@
 use crate::child::{Session, Start};
 use crate::deeds::{self, Deeds};
 use crate::{Child, Journal, PATIENCE, Setup, claims, sys};
-use rustix::process::Signal;
 use sneck::{Event, Mode, protocol::Removal};
 use std::fmt;
 use std::fs;
@@ -164,7 +163,7 @@ impl Storm<'_> {
         let end = Instant::now() + self.dice.micros(most);
         let worker = &mut self.workers[number];
         if worker.stopped.is_none() && still < STOPPED {
-            sys::signal_process(worker.child.pid(), Signal::STOP);
+            sys::stop(worker.child.pid());
             worker.stopped = Some(end);
             self.weather.stops += 1;
         }
@@ -176,7 +175,7 @@ impl Storm<'_> {
                 .stopped
                 .is_some_and(|end| all || end <= Instant::now())
             {
-                sys::signal_process(worker.child.pid(), Signal::CONT);
+                sys::go_on(worker.child.pid());
                 worker.stopped = None;
             }
         }

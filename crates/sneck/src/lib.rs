@@ -74,6 +74,7 @@ mod claim;
 mod drive;
 mod error;
 mod guard;
+mod hidden;
 mod holder;
 mod inspect;
 mod lock;

@@ -57,11 +57,16 @@ impl Place {
             )
             .at(self));
         }
-        if path.file_name().is_none() || os::bytes(&self.rest).ends_with(b"/") {
+        if path.file_name().is_none() || os::ends_in_separator(&self.rest) {
             let what = "this path does not end in a file name";
             return Err(Error::new(ErrorKind::Usage, "read the place", what)
                 .at(self)
                 .advise("name a file to lock, for instance one inside this folder"));
+        }
+        if let Some(what) = path.file_name().and_then(os::wrong_name) {
+            return Err(Error::new(ErrorKind::Usage, "read the place", what)
+                .at(self)
+                .advise("give the file another name"));
         }
         std::path::absolute(path).map_err(|e| {
             Error::new(ErrorKind::Io, "read the place", "no current directory")

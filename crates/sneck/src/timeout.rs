@@ -72,6 +72,7 @@ impl Moment {
     }
 
     /// Time since boot.
+    #[cfg_attr(windows, allow(dead_code))]
     #[cfg_attr(sneck_unsupported, allow(dead_code))]
     pub(crate) fn since_boot(self) -> Duration {
         self.0

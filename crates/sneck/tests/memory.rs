@@ -1,12 +1,13 @@
-//! What `memory` does that files do not: names, locks without a name, forked children with locks of their own, and waiters who come through
-//! another line than the holder.
+//! What `memory` does that files do not: names, locks without a name, and waiters who come through another line than the holder.
+//!
+//! Not for: forks (`forks.rs`).
 
 use sneck::{
     ErrorKind, Event, Guard, Lock, LockBuilder, Mode, Moment, Reentry, Registry, Sighting, Source,
     Standing, Waiting,
 };
 use sneck_testkit::child::course;
-use sneck_testkit::{Counts, Folder, Journal, PATIENCE, Through, must_block, sys};
+use sneck_testkit::{Counts, Folder, Journal, PATIENCE, Through, must_block};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -69,34 +70,6 @@ fn the_holder_is_this_process_with_mode_and_time() {
         assert_eq!(holder.mode, Some(Mode::Shared));
         assert!(holder.since.is_some_and(|since| since >= before));
     }
-}
-
-#[test]
-fn a_forked_child_has_locks_of_its_own() {
-    let lock = named("fork");
-    let mut guard = Some(lock.try_acquire().expect("it is free"));
-    let child = sys::fork(|| {
-        let copy = guard.take().expect("it was held");
-        if !matches!(copy.standing(), Standing::Lost(_)) || lock.is_held_in_this_process() {
-            return 1;
-        }
-        let Ok(own) = lock.try_acquire() else {
-            return 2;
-        };
-        // The parent's guard says nothing about what this process holds.
-        drop(copy);
-        if own.standing() != Standing::Held || named("fork").try_acquire().is_ok() {
-            return 3;
-        }
-        if own.release().is_err() || !lock.holder().is_ok_and(|seen| seen == Sighting::Free) {
-            return 4;
-        }
-        0
-    });
-    assert_eq!(child.wait(), 0);
-    must_be_busy(&lock);
-    guard.take().expect("ours").release().expect("it is held");
-    drop(lock.try_acquire().expect("it is free"));
 }
 
 /// Another way to the lock of this name.

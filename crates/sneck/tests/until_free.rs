@@ -1,22 +1,22 @@
 //! Waiting until nobody holds a lock, without taking it: `Lock::until_free`.
 //!
-//! Not for: that a signal handler ends it (`signals.rs`).
+//! Not for: that a signal handler ends it (`signals.rs`), what only Linux has (`until_free_linux.rs`).
 
 #![allow(
     clippy::disallowed_methods,
     reason = "the library's own rules: tests lock, make and remove what they like"
 )]
 
-use rustix::fs::{FlockOperation, flock};
 use sneck::protocol::{Protocol, Stack};
 use sneck::{
     ErrorKind, Event, Lock, LockBuilder, Mode, Moment, Place, Reentry, Registry, Result, Stale,
     Timeout, Waiting,
 };
-use sneck_testkit::child::{Session, Start, say};
-use sneck_testkit::planted::{claim_of, state};
+use sneck_testkit::child::{Session, say};
+use sneck_testkit::planted::{claim_of, of_these, protocols, state};
+use sneck_testkit::sys::{Strange, WAYS_TO_LOCK};
 use sneck_testkit::{Blocked, Counts, PATIENCE, Setup, Through, block, claims, must_block, sys};
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -55,9 +55,6 @@ fn more(session: &mut Session, words: &[&str]) -> bool {
 
 sneck_testkit::entry!(Registry::local, more);
 
-const FILES: [&str; 8] = [
-    "flock", "fcntl", "pidfile", "shlock", "dotlock", "labm8", "mkdir", "symlink",
-];
 const WAYS: [Waiting; 3] = [Waiting::Best, Waiting::Events, Waiting::Polling];
 const BRIEF: Timeout = Timeout::After(Duration::from_millis(40));
 
@@ -83,7 +80,7 @@ fn names(setup: &Setup) -> Vec<String> {
 
 #[test]
 fn it_waits_as_long_as_another_process_holds_it_and_makes_nothing() {
-    for scheme in FILES {
+    for scheme in protocols() {
         for way in WAYS {
             let setup = setup(scheme, way);
             let lock = setup.lock();
@@ -117,7 +114,7 @@ fn it_waits_as_long_as_another_process_holds_it_and_makes_nothing() {
 
 #[test]
 fn a_holder_that_is_killed_ends_the_wait_and_its_claim_is_left_where_it_is() {
-    for scheme in FILES {
+    for scheme in protocols() {
         for way in WAYS {
             let setup = setup(scheme, way);
             let mut child = setup.child();
@@ -135,7 +132,7 @@ fn a_holder_that_is_killed_ends_the_wait_and_its_claim_is_left_where_it_is() {
 
 #[test]
 fn nobody_who_tries_is_ever_refused_because_others_wait() {
-    for scheme in FILES {
+    for scheme in protocols() {
         let setup = setup(scheme, Waiting::Best);
         let mut watchers = [setup.child(), setup.child()];
         watchers.iter_mut().for_each(|w| drop(w.order("look-on")));
@@ -158,10 +155,11 @@ fn nobody_who_tries_is_ever_refused_because_others_wait() {
 fn a_holder_that_unlocks_and_keeps_the_file_open_ends_the_wait_though_no_event_says_so() {
     for way in WAYS {
         let setup = setup("flock", way);
-        let file = File::create(path(&setup)).expect("our own folder");
-        flock(&file, FlockOperation::NonBlockingLockExclusive).expect("it is free");
+        let at = path(&setup);
+        let held = Strange::try_lock(WAYS_TO_LOCK[0], &at, Mode::Exclusive);
+        let held = held.expect("it is free");
         let waiter = must_wait(setup.lock());
-        flock(&file, FlockOperation::Unlock).expect("it is held");
+        let _open = held.unlock();
         waiter.wait().expect("it came free");
     }
 }
@@ -170,7 +168,7 @@ fn a_holder_that_unlocks_and_keeps_the_file_open_ends_the_wait_though_no_event_s
 #[test]
 fn a_release_wakes_by_an_event_and_not_by_the_clock() {
     thread::scope(|scope| {
-        for scheme in ["flock", "fcntl", "pidfile", "mkdir", "symlink", "memory"] {
+        for scheme in of_these(&["flock", "fcntl", "pidfile", "mkdir", "symlink", "memory"]) {
             scope.spawn(move || {
                 let setup = Setup::new(
                     Registry::local,
@@ -221,7 +219,7 @@ fn a_claim_counts_as_free_if_the_policy_lets_the_next_one_remove_it() {
         assert_eq!(state(&path(&setup)), before, "{scheme}: it was touched");
         // Of somebody who lives: only by age, and not by force, by which every lock is free at any time.
         claims::remove(scheme, &path(&setup)).expect("our own folder");
-        claim_of(scheme, &path(&setup), std::os::unix::process::parent_id());
+        claim_of(scheme, &path(&setup), sys::somebody());
         thread::sleep(Duration::from_millis(30));
         for policy in [Stale::Dead, Stale::Force] {
             by(policy).until_free(Timeout::Once).expect_err("it lives");
@@ -240,16 +238,12 @@ fn what_makes_no_sense_is_waited_for_and_what_is_no_claim_is_an_error_at_once() 
         assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
         let waiter = must_wait(setup.lock());
         // Now it does: a dead process's, then nobody's.
-        fs::write(
-            path(&setup),
-            format!("{}\n", std::os::unix::process::parent_id()),
-        )
-        .expect("our own folder");
+        fs::write(path(&setup), format!("{}\n", sys::somebody())).expect("our own folder");
         waiter.still();
         fs::remove_file(path(&setup)).expect("our own folder");
         waiter.wait().expect("it came free");
 
-        for scheme in FILES {
+        for scheme in protocols() {
             let setup = self::setup(scheme, way);
             fs::create_dir_all(path(&setup).join("inside")).expect("our own folder");
             for timeout in [Timeout::Once, Timeout::Forever] {
@@ -261,29 +255,8 @@ fn what_makes_no_sense_is_waited_for_and_what_is_no_claim_is_an_error_at_once() 
 }
 
 #[test]
-fn inside_a_pid_namespace_what_cannot_be_seen_is_an_error_at_once_and_never_free() {
-    assert!(sys::is_root(), "this needs root, for namespaces");
-    // On a file system with a device number of its own, and on one without, as containers share it.
-    let shared = tempfile::tempdir_in("/dev/shm").expect("a file system in memory");
-    for folder in [None, Some(shared.path())] {
-        let inside_of = |own: &Path| format!("{}/lock", folder.unwrap_or(own).display());
-        let setup = Setup::new(Registry::local, inside_of, Waiting::Best, CHILD_ENTRY);
-        fs::write(inside_of(setup.folder.path()), "").expect("our own folder");
-        let wrapper = ["unshare", "-fp", "--mount-proc", "--kill-child"];
-        let mut inside = Start::wrapped(&setup, &wrapper).child();
-        let _guard = setup.lock().try_acquire().expect("it is free");
-        for wait in ["0", "60000"] {
-            inside.tell(&format!("until-free {wait}"));
-            let said = inside.hear_one_of(&["kept", "free"]).1;
-            assert!(said.starts_with("Unsupported"), "{said}");
-            assert!(said.contains("pid namespace"), "{said}");
-        }
-    }
-}
-
-#[test]
 fn for_a_reader_other_readers_are_in_nobodys_way() {
-    for scheme in ["flock", "fcntl"] {
+    for scheme in of_these(&["flock", "fcntl"]) {
         let setup = setup(scheme, Waiting::Best);
         let reader = || setup.lock_with(|b| b.mode(Mode::Shared));
         let mut readers = [setup.child(), setup.child()];
@@ -312,47 +285,8 @@ fn for_a_reader_other_readers_are_in_nobodys_way() {
 }
 
 #[test]
-fn a_reader_does_not_take_a_writer_whom_proc_hides_for_a_reader() {
-    assert!(
-        sys::is_root(),
-        "this needs root, to become a user without rights"
-    );
-    let setup = setup("fcntl", Waiting::Best);
-    fs::write(path(&setup), "0123456789").expect("our own folder");
-    let python = std::env::var("SNECK_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    // A reader of the first byte that the kernel names, and a writer of the last one that it does not.
-    let script = "
-import fcntl, os, struct, sys
-file = open(sys.argv[1], 'r+')
-last = struct.pack('hhqqi4x', fcntl.F_WRLCK, os.SEEK_SET, 9, 1, 0)
-fcntl.fcntl(file, getattr(fcntl, 'F_OFD_SETLK', 37), last)
-fcntl.lockf(file, fcntl.LOCK_SH, 1)
-print('in', flush=True)
-sys.stdin.readline()
-";
-    let mut writer = std::process::Command::new(python)
-        .args(["-c", script])
-        .arg(path(&setup))
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("Python is there");
-    let mut output = std::io::BufReader::new(writer.stdout.take().expect("a pipe"));
-    std::io::BufRead::read_line(&mut output, &mut String::new()).expect("it says that it is in");
-    let child = sys::fork(|| {
-        sys::become_user(sys::NOBODY);
-        let reader = setup.lock_with(|b| b.mode(Mode::Shared));
-        i32::from(reader.until_free(Timeout::Once).is_ok())
-    });
-    let free = child.wait();
-    drop(writer.stdin.take());
-    writer.wait().expect("our own child");
-    assert_eq!(free, 0, "the writer was not seen");
-}
-
-#[test]
 fn whoever_holds_it_itself_is_told_so_and_others_of_the_process_wait() {
-    for scheme in ["flock", "fcntl", "pidfile", "symlink", "memory"] {
+    for scheme in of_these(&["flock", "fcntl", "pidfile", "symlink", "memory"]) {
         let place = |folder: &Path| format!("{scheme}:{}/lock", folder.display());
         let setup = Setup::new(Registry::local, place, Waiting::Best, CHILD_ENTRY);
         let guard = setup.lock().try_acquire().expect("it is free");
@@ -412,22 +346,6 @@ fn the_observer_is_told_whom_it_waits_for_and_that_it_polls_where_there_are_no_e
     }
 }
 
-#[test]
-fn without_inotify_it_looks_again_and_again_and_still_sees_the_end() {
-    let setup = setup("symlink", Waiting::Best);
-    let inject = "inject=inotify_init1:error=EMFILE";
-    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject];
-    let mut child = Start::wrapped(&setup, &strace).child();
-    let guard = setup.lock().try_acquire().expect("it is free");
-    child.tell("until-free 60000");
-    thread::sleep(Duration::from_millis(100));
-    assert!(!child.has_said("free"));
-    guard.release().expect("it is held");
-    child.hear("free");
-    let told = child.said().iter().filter(|line| *line == "polling");
-    assert_eq!(told.count(), 1, "{:?}", child.said());
-}
-
 /// Two locks that are one place, whose looks are counted.
 fn both(
     setup: &Setup,
@@ -476,7 +394,7 @@ fn a_place_with_parts_is_free_when_one_look_found_all_of_them_free() {
 
 #[test]
 fn the_looks_become_rarer_while_nothing_happens() {
-    for scheme in ["flock", "fcntl", "pidfile", "symlink"] {
+    for scheme in of_these(&["flock", "fcntl", "pidfile", "symlink"]) {
         for waiting in [Waiting::Best, Waiting::Polling] {
             let place = |folder: &Path| format!("{scheme}:{}/part-{scheme}", folder.display());
             let setup = Setup::new(Registry::local, place, waiting, CHILD_ENTRY);

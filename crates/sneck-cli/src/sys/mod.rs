@@ -5,13 +5,24 @@
 //! process groups and terminals on Unix, which other systems have not); the few facts about processes and terminals that need system calls. Not
 //! for: rules about locks. When the command is let go, what is shown and which end counts is decided by the files beside this folder.
 
-#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
-#[path = "linux.rs"]
+#[cfg(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+#[path = "unix.rs"]
 mod platform;
 #[cfg(all(windows, not(sneck_unsupported)))]
 #[path = "windows.rs"]
 mod platform;
-#[cfg(not(all(any(target_os = "linux", windows), not(sneck_unsupported))))]
+#[cfg(not(all(
+    any(
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "freebsd",
+        windows
+    ),
+    not(sneck_unsupported)
+)))]
 #[path = "unsupported.rs"]
 mod platform;
 
@@ -31,7 +42,7 @@ pub(crate) enum Ended {
 
 /// Who bears a process number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
+#[allow(dead_code)] // only Linux knows them all
 pub(crate) enum Bearer {
     /// A process that runs.
     Process,

@@ -1,5 +1,5 @@
-//! One holder, or many readers: between handles, threads, processes and forks; how long a wait is; who may release.
-//! Not for: what waits in vain and killed processes leave behind (`leaving.rs`).
+//! One holder, or many readers: between handles, threads and processes; how long a wait is; who may release.
+//! Not for: forks (`forks.rs`); what waits in vain and killed processes leave behind (`leaving.rs`).
 
 use super::*;
 
@@ -135,7 +135,9 @@ pub fn waiting_for_ever_ends_with_the_release(setup: &Setup) {
     child.begin_to_wait();
     thread::sleep(Duration::from_millis(30));
     let last = child.said().last().cloned().unwrap_or_default();
-    assert!(last.starts_with("waiting"), "{last}");
+    // It may be told first that there are no events to wait for.
+    let waits = last.starts_with("waiting") || last.starts_with("polling");
+    assert!(waits, "{last}");
     drop(guard);
     child.hear("held");
     must_be_busy(&setup.lock());
@@ -200,52 +202,6 @@ pub fn what_was_released_twice_was_released_once(setup: &Setup) {
     must_be_busy(&setup.lock());
     assert_eq!(child.ask("standing it"), "Held");
     child.release();
-}
-
-/// Release, and drop, of the copy that a child made by fork(2) has.
-pub fn a_forked_child_cannot_release_what_its_parent_holds(setup: &Setup) {
-    let mut holder = setup.child();
-    holder.acquire();
-    holder.tell("fork-and-release it");
-    assert_eq!(holder.hear("forked"), "0 0");
-    holder.must_be_refused();
-    if setup.lock().capabilities().reach != Reach::Process {
-        must_be_busy(&setup.lock());
-        setup.child().must_be_refused();
-    }
-    assert_eq!(holder.ask("standing it"), "Held");
-    holder.release();
-    must_come_free(setup);
-}
-
-/// A forked child has no part in the lock, however long it lives.
-pub fn a_forked_child_that_lives_on_keeps_nothing(setup: &Setup) {
-    let mut holder = setup.child();
-    holder.acquire();
-    holder.tell("fork-and-stay");
-    holder.hear("forked");
-    holder.must_be_refused();
-    if setup.lock().capabilities().reach != Reach::Process {
-        must_be_busy(&setup.lock());
-    }
-    holder.release();
-    must_come_free(setup);
-    // Again, with a holder that dies while its child lives.
-    holder.acquire();
-    holder.tell("fork-and-stay");
-    let orphan = holder.hear("forked").parse().expect("a number");
-    holder.kill();
-    assert!(sys::runs(orphan), "the forked child lives");
-    must_come_free(setup);
-    assert!(sys::runs(orphan), "the forked child still lives");
-}
-
-/// The mutexes of the library may be held by threads that the child does not have.
-pub fn a_forked_child_acquires_whatever_other_threads_were_doing(setup: &Setup) {
-    let mut child = setup.child();
-    child.tell("fork-and-acquire 40");
-    assert_eq!(child.hear("forked"), "0");
-    must_come_free(setup);
 }
 
 /// Shared and exclusive, in one process.

@@ -4,19 +4,26 @@
 //!
 //! | file | what must be kept |
 //! |---|---|
-//! | `exclusion.rs` | one holder, or many readers; timeouts; releases; forks |
-//! | `interrupts.rs` | signal handlers interrupt every wait |
+//! | `exclusion.rs` | one holder, or many readers; timeouts; releases |
+//! | `forks.rs` | forked children (Unix) |
+//! | `interrupts.rs` | signal handlers interrupt every wait (Unix) |
 //! | `leaving.rs` | giving up and being killed leave nothing behind |
 //! | `process.rs` | what holds inside one process: re-entry, order, observers, looking |
 //! | `tasks.rs` | what holds for tasks as it does for threads |
 
 mod exclusion;
+#[cfg(unix)]
+mod forks;
+#[cfg(unix)]
 mod interrupts;
 mod leaving;
 mod process;
 mod tasks;
 
 pub use exclusion::*;
+#[cfg(unix)]
+pub use forks::*;
+#[cfg(unix)]
 pub use interrupts::*;
 pub use leaving::*;
 pub use process::*;
@@ -24,7 +31,7 @@ pub use tasks::*;
 
 use crate::block::{self, must_block};
 use crate::child::course;
-use crate::{Journal, PATIENCE, Setup, sys};
+use crate::{Journal, PATIENCE, Setup};
 use sneck::{
     Clean, ErrorKind, Event, Guard, Lock, Mode, Moment, Reentry, Sighting, Source, Standing,
     Timeout,
@@ -39,6 +46,7 @@ use std::time::Duration;
 #[doc(hidden)]
 macro_rules! each_conformance_function {
     ($waiting:ident) => {
+        $crate::each_function_of_this_system!($waiting);
         $crate::each_conformance_function! { $waiting:
             two_handles_of_one_thread_exclude_each_other
             threads_exclude_each_other
@@ -49,9 +57,6 @@ macro_rules! each_conformance_function {
             a_wait_with_a_time_ends_with_the_release_too
             another_thread_may_release
             what_was_released_twice_was_released_once
-            a_forked_child_cannot_release_what_its_parent_holds
-            a_forked_child_that_lives_on_keeps_nothing
-            a_forked_child_acquires_whatever_other_threads_were_doing
             readers_share_and_exclude_writers
             readers_of_other_processes_share_and_exclude_writers
             whoever_gives_up_leaves_nothing_behind
@@ -67,9 +72,6 @@ macro_rules! each_conformance_function {
             first_come_first_served_in_one_process
             readers_enter_together_and_not_past_a_waiting_writer
             looking_changes_nothing
-            a_signal_handler_interrupts_a_wait_for_another_process
-            a_signal_handler_interrupts_a_wait_for_another_thread
-            a_signal_handler_interrupts_a_wait_until_it_is_free
             a_task_waits_for_the_holder_and_gets_the_lock
             a_task_gives_up_when_its_time_is_over_and_names_the_holder
             tasks_and_threads_of_one_process_are_served_as_they_came
@@ -195,10 +197,12 @@ fn has_readers(setup: &Setup) -> bool {
 mod tests {
     #[test]
     fn every_function_here_is_made_a_test() {
-        let list = include_str!("mod.rs");
-        let listed = |name: &str| list.lines().any(|l| l.trim() == name);
+        let lists = [include_str!("mod.rs"), include_str!("../sys/unix/mod.rs")];
+        let all = lists.iter().flat_map(|list| list.lines());
+        let listed = |name: &str| all.clone().any(|l| l.trim() == name);
         let sources = [
             include_str!("exclusion.rs"),
+            include_str!("forks.rs"),
             include_str!("interrupts.rs"),
             include_str!("leaving.rs"),
             include_str!("process.rs"),

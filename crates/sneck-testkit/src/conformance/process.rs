@@ -2,6 +2,7 @@
 //! Not for: other processes (`exclusion.rs`, `leaving.rs`).
 
 use super::*;
+use crate::sys;
 
 /// The usual policy.
 pub fn a_thread_that_acquires_what_it_holds_is_refused(setup: &Setup) {
@@ -232,12 +233,9 @@ pub fn looking_changes_nothing(setup: &Setup) {
 /// Free, or unknown where a pid namespace hides the locks of others: there it must never be called free.
 #[track_caller]
 fn must_look_free(seen: &Sighting) {
-    // PROC_PID_INIT_INO: the number of the machine's own pid namespace.
-    let own = std::fs::read_link("/proc/self/ns/pid");
-    let sees_all = own.is_ok_and(|l| l.as_os_str() == "pid:[4026531836]");
     let unknown = matches!(seen, Sighting::Unknown { .. });
     assert!(
-        *seen == Sighting::Free || (unknown && !sees_all),
+        *seen == Sighting::Free || (unknown && !sys::sees_all_processes()),
         "{seen:?}"
     );
 }

@@ -8,11 +8,18 @@ use crate::protocol::Sighting;
 use crate::sys::file::Inode;
 use crate::sys::{KernelFamily, KernelLock, Presence, locks, process};
 use std::io;
+use std::path::Path;
 
 /// The holders of kernel locks on a file, as the kernel lists them. A lock whose taker has ended lives on in whoever inherited the descriptor, and an
 /// OFD lock belongs to no process: those who have the descriptor are looked for in /proc.
-pub(crate) fn kernel_holders(file: Inode, family: KernelFamily) -> io::Result<Sighting> {
-    let listed = locks::held_on(file, family)?;
+///
+/// Where the kernel keeps no list, locks of other programs are looked for at the path, if one is told.
+pub(crate) fn kernel_holders(
+    path: Option<&Path>,
+    file: Inode,
+    family: KernelFamily,
+) -> io::Result<Sighting> {
+    let listed = locks::held_on(path, file, family)?;
     if listed.is_empty() && locks::lists_all(file) && process::sees_all_pids() {
         return Ok(Sighting::Free);
     }

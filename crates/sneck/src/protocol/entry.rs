@@ -17,7 +17,7 @@ use crate::claim::{Claim, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
 use crate::place::{Place, Registry};
-use crate::sys::file::{Meaning, Tried, meaning, try_flock, unflock};
+use crate::sys::file::{Meaning, Tried, meaning, try_mark, unmark};
 use crate::sys::folder::Directory;
 use crate::sys::{locks, process};
 use crate::timeout::{Deadline, Timeout};
@@ -145,7 +145,7 @@ impl<F: Form> Target<F> {
             Err(error) => return Err(self.failed("open the claim", error)),
         };
         if let Some(claim) = &claim {
-            match try_flock(claim, Mode::Exclusive) {
+            match try_mark(claim) {
                 Ok(Tried::Locked) => {}
                 Ok(Tried::Busy) if right == Right::Force => {}
                 Ok(Tried::Busy) => return Ok(Removal::Marked),
@@ -160,7 +160,7 @@ impl<F: Form> Target<F> {
             Err(error) => Err(self.failed("look", error)),
         };
         if let Some(claim) = &claim {
-            let _ = unflock(claim);
+            let _ = unmark(claim);
         }
         removal
     }
@@ -384,7 +384,7 @@ impl<F: Form> Holding<F> {
             if deadline.has_passed() {
                 return None;
             }
-            match wait::in_kernel(&Stop::at(deadline), || folder.flock()) {
+            match wait::in_kernel(&Stop::at(deadline), |asleep| folder.flock(asleep)) {
                 Ok(Ended::Done(())) => return Some(folder),
                 Ok(Ended::TimedOut | Ended::Interrupted) => {}
                 Ok(Ended::NoTimer) => {

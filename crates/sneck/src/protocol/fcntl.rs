@@ -17,7 +17,7 @@ use crate::claim::Mode;
 use crate::error::Result;
 use crate::place::Place;
 use crate::sys::KernelFamily;
-use crate::sys::file::{Access, Descriptor, Tried};
+use crate::sys::file::{Access, Asleep, Descriptor, Tried};
 use crate::sys::ofd;
 use std::io;
 
@@ -65,8 +65,8 @@ impl Family for Fcntl {
         ofd::try_lock(file, mode)
     }
 
-    fn lock(file: &Descriptor, mode: Mode) -> io::Result<()> {
-        ofd::lock(file, mode)
+    fn lock(file: &Descriptor, mode: Mode, asleep: &Asleep<'_>) -> io::Result<()> {
+        ofd::lock(file, mode, asleep)
     }
 
     fn unlock(file: &Descriptor) -> io::Result<()> {

@@ -5,22 +5,22 @@
 //! has no nameless files: a hidden file beside it, `.NAME.sneck-PID-N`, linked or (where there are no links) renamed without replacing; what a crash
 //! leaves of those is swept by the next one who comes this way.
 
-use super::form::{CHANGING, Descriptor, Form, Found, Made, Seen, Spot, Unshared, bytes, too_fast};
-use super::{record, stranger};
-use crate::claim::{Claim, Mode};
+use super::form::{CHANGING, Descriptor, Form, Found, Made, Seen, Spot, Unshared, too_fast};
+use super::{litter, record, stranger};
+use crate::claim::Claim;
+use crate::hidden;
 use crate::holder::{Holder, Marked, Source};
 use crate::sys::file::{
-    self, Kind, Look, Meaning, Tried, look_at_descriptor, meaning, read_start, try_flock,
+    self, Kind, Look, Meaning, Tried, look_at_descriptor, meaning, read_start, try_mark,
     write_record,
 };
 use crate::sys::folder::has_no_links;
-use crate::sys::{Presence, process};
+use crate::sys::process;
 use crate::text;
 use record::Reading;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// No claim is longer.
@@ -118,8 +118,10 @@ impl<T: Format> File<T> {
         if folder.look(name)?.is_some() {
             return Ok(None);
         }
-        let hidden = hidden_name(name);
+        let hidden = hidden::name_beside(name);
         let file = folder.make_file(&hidden)?;
+        // Before it is renamed: wine 8 forgets the volume of a file that was.
+        let inode = look_at_descriptor(&file)?.inode;
         let published = mark(&file, claim).and_then(|marked| {
             let content = self.0.write(claim, marked).into_bytes();
             write_record(&file, &content)?;
@@ -132,7 +134,7 @@ impl<T: Format> File<T> {
         match published? {
             (Published::No, _) => Ok(None),
             (Published::Linked | Published::Renamed, content) => Ok(Some(Made {
-                inode: look_at_descriptor(&file)?.inode,
+                inode,
                 content,
                 mark: Some(Unshared::new(file)),
             })),
@@ -143,7 +145,7 @@ impl<T: Format> File<T> {
 /// Lock the claim's own inode: the live mark. Nobody else knows the file yet.
 fn mark(file: &Descriptor, claim: &Claim) -> io::Result<Marked> {
     let own = claim.party().pid() == process::own_pid();
-    match try_flock(file, Mode::Exclusive) {
+    match try_mark(file) {
         Ok(Tried::Locked) if own => Ok(Marked::ByHolder),
         // The number is that of another process, which can outlive this one and the lock.
         Ok(Tried::Locked) => Ok(Marked::Unsaid),
@@ -183,51 +185,6 @@ fn name_hidden(spot: &Spot, file: &Descriptor, hidden: &OsStr) -> io::Result<Pub
     }
 }
 
-/// `.NAME.sneck-PID-N`
-fn hidden_name(name: &OsStr) -> OsString {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let mut hidden = hidden_prefix(name);
-    hidden.push(format!("{}-{number}", process::own_pid()));
-    hidden
-}
-
-fn hidden_prefix(name: &OsStr) -> OsString {
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(".sneck-");
-    prefix
-}
-
-/// Remove hidden files that nobody lives to publish.
-fn sweep(spot: &Spot) {
-    let prefix = bytes(&hidden_prefix(&spot.name));
-    let Ok(names) = spot.folder.names(usize::MAX) else {
-        return;
-    };
-    for name in names {
-        let bytes = bytes(&name);
-        let Some(rest) = bytes.strip_prefix(prefix.as_slice()) else {
-            continue;
-        };
-        let maker = std::str::from_utf8(rest)
-            .ok()
-            .and_then(|r| r.split_once('-')?.0.parse().ok());
-        let Some(pid) = maker else {
-            continue;
-        };
-        let gone = matches!(
-            process::presence(pid),
-            Presence::Absent | Presence::Ended | Presence::MereThread
-        );
-        if let (true, Ok(Some(file))) = (gone, spot.folder.file(&name)) {
-            if matches!(try_flock(&file, Mode::Exclusive), Ok(Tried::Locked)) {
-                let _ = spot.folder.remove(&name);
-            }
-        }
-    }
-}
-
 impl<T: Format> Form for File<T> {
     const KIND: Kind = Kind::Regular;
 
@@ -249,7 +206,7 @@ impl<T: Format> Form for File<T> {
             match self.publish_nameless(spot, claim, draft) {
                 Err(error) if has_no_nameless(&error) => {
                     if !file::is_network_descriptor(spot.folder.descriptor()) {
-                        sweep(spot);
+                        litter::sweep(spot);
                     }
                     *draft = Draft::Hidden;
                 }

@@ -16,7 +16,7 @@ use crate::claim::{Mode, Party};
 use crate::error::Result;
 use crate::place::Place;
 use crate::sys::KernelFamily;
-use crate::sys::file::{self, Access, Descriptor, Meaning, Tried};
+use crate::sys::file::{self, Access, Asleep, Descriptor, Meaning, RECORD_PREFIX, Tried};
 use crate::text;
 use std::io;
 
@@ -65,8 +65,8 @@ impl Family for Flock {
         file::try_flock(file, mode)
     }
 
-    fn lock(file: &Descriptor, mode: Mode) -> io::Result<()> {
-        file::flock(file, mode)
+    fn lock(file: &Descriptor, mode: Mode, asleep: &Asleep<'_>) -> io::Result<()> {
+        file::flock(file, mode, asleep)
     }
 
     fn unlock(file: &Descriptor) -> io::Result<()> {
@@ -86,10 +86,12 @@ impl Family for Flock {
             );
             return Err(target.foreign(&what));
         }
-        file::write_record(file, format!("{}\n", party.pid()).as_bytes()).map_err(|e| {
-            let _ = file::write_record(file, b"");
-            target.failed("write the record", e)
-        })?;
+        file::write_record(file, format!("{RECORD_PREFIX}{}\n", party.pid()).as_bytes()).map_err(
+            |e| {
+                let _ = file::write_record(file, b"");
+                target.failed("write the record", e)
+            },
+        )?;
         Ok(if content.is_empty() {
             Clean::Yes
         } else {
@@ -104,7 +106,12 @@ impl Family for Flock {
 
 /// Empty, or a number and perhaps a line end.
 fn is_record(content: &[u8]) -> bool {
-    let number = content.strip_suffix(b"\n").unwrap_or(content);
+    let number = match content {
+        // Where a byte is kept free for the lock: what was written, or, by a shared holder, was not.
+        [b' ' | 0, rest @ ..] if !RECORD_PREFIX.is_empty() => rest,
+        _ => content,
+    };
+    let number = number.strip_suffix(b"\n").unwrap_or(number);
     content.is_empty()
         || (content.len() < LONGEST_RECORD
             && !number.is_empty()

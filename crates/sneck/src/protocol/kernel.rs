@@ -13,7 +13,9 @@ use crate::holder::Holder;
 use crate::inspect;
 use crate::place::Place;
 use crate::sys::KernelFamily;
-use crate::sys::file::{self, Access, Descriptor, Inode, Kind, Look, Meaning, Opened, Tried};
+use crate::sys::file::{
+    self, Access, Asleep, Descriptor, Inode, Kind, Look, Meaning, Opened, Tried,
+};
 use crate::wait::{self, Ended};
 use std::fmt::Debug;
 use std::io;
@@ -50,8 +52,8 @@ pub(crate) trait Family: Debug + Send + Sync + Sized + 'static {
     /// One try.
     fn try_lock(file: &Descriptor, mode: Mode) -> io::Result<Tried>;
 
-    /// Sleep in the kernel's queue. Interrupted by a signal: `ErrorKind::Interrupted`.
-    fn lock(file: &Descriptor, mode: Mode) -> io::Result<()>;
+    /// Sleep in the kernel's queue. Interrupted: `ErrorKind::Interrupted`.
+    fn lock(file: &Descriptor, mode: Mode, asleep: &Asleep<'_>) -> io::Result<()>;
 
     /// Give it up, for every copy of the descriptor.
     fn unlock(file: &Descriptor) -> io::Result<()>;
@@ -143,7 +145,7 @@ impl<F: Family> Protocol for LockFile<F> {
                     what: look.kind.words().to_owned(),
                 },
             }),
-            Some(look) => inspect::kernel_holders(look.inode, F::LISTED)
+            Some(look) => inspect::kernel_holders(Some(&target.path), look.inode, F::LISTED)
                 .map_err(|e| Error::os("look", &e).at(&target.place).because(e)),
         }
     }
@@ -344,7 +346,7 @@ impl<F: Family> Contender for Seat<F> {
             return Ok(Blocked::NoQueue);
         };
         let mode = self.claim.mode();
-        match wait::in_kernel(stop, || F::lock(file, mode)) {
+        match wait::in_kernel(stop, |asleep| F::lock(file, mode, asleep)) {
             Ok(Ended::Done(())) => Ok(self.taken()?.map_or(Blocked::Again, Blocked::Held)),
             Ok(Ended::TimedOut) => Ok(Blocked::Stopped),
             Ok(Ended::Interrupted) => Ok(Blocked::Interrupted),
@@ -412,7 +414,7 @@ impl<F: Family> Held for Holding<F> {
         self.file
             .iter()
             .filter(|f| f.is_ours())
-            .map(|f| file::borrow(f))
+            .filter_map(|f| file::lend(f))
             .collect()
     }
 

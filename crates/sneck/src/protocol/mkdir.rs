@@ -17,14 +17,16 @@
 use super::form::{
     CHANGING, Descriptor, Form, Found, Made, Seen, Spot, bytes, too_fast, unchanged,
 };
+use super::litter;
 use super::record::name_host;
-use crate::claim::{Claim, Mode};
+use crate::claim::Claim;
 use crate::holder::{Holder, Source};
-use crate::sys::file::{Kind, Look, Meaning, Tried, look_at_descriptor, meaning, touch, try_flock};
+use crate::sys::file::{Kind, Look, Meaning, Tried, look_at_descriptor, meaning, touch, try_mark};
 use crate::sys::folder::Directory;
-use crate::sys::{process, text};
+use crate::sys::{Whole, process, text};
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// A quarter of what proper-lockfile takes for abandoned.
@@ -61,7 +63,31 @@ fn read_inner(name: &OsStr) -> Option<Holder> {
     Some(holder)
 }
 
+/// The name of the file inside, from the folder.
+fn inside_of(name: &OsStr, content: &[u8]) -> OsString {
+    Path::new(name).join(text::from_bytes(content)).into()
+}
+
 impl Mkdir {
+    /// In one step, where that can be had.
+    fn publish_whole(&self, spot: &Spot, inner: &OsStr) -> io::Result<Whole<Made>> {
+        // Looked at before it is renamed: wine 8 forgets the volume of a directory that was.
+        let mark = |claim: &Descriptor| match try_mark(claim)? {
+            Tried::Locked => Ok(look_at_descriptor(claim)?.inode),
+            // A sweeper has it for the moment: it will be gone, and this try with it.
+            Tried::Busy => Err(io::ErrorKind::NotFound.into()),
+        };
+        Ok(match spot.folder.make_whole(&spot.name, inner, mark)? {
+            Whole::Done((inside, inode)) => Whole::Done(Made {
+                inode,
+                content: bytes(inner),
+                mark: Some(inside.into_descriptor()),
+            }),
+            Whole::Taken => Whole::Taken,
+            Whole::InSteps => Whole::InSteps,
+        })
+    }
+
     /// One try. `Interrupted`: it was taken from under our hands; try again.
     fn begin(&self, spot: &Spot, inner: &OsStr) -> io::Result<Option<Made>> {
         let Spot { folder, name } = spot;
@@ -133,7 +159,7 @@ impl Mkdir {
         if !ours && !inside.names(1)?.is_empty() {
             return Ok(None);
         }
-        match try_flock(inside.descriptor(), Mode::Exclusive) {
+        match try_mark(inside.descriptor()) {
             Ok(Tried::Locked) => {}
             // Another one goes on with it, or holds it.
             Ok(Tried::Busy) => return Ok(None),
@@ -163,6 +189,14 @@ impl Form for Mkdir {
 
     fn publish(&self, spot: &Spot, claim: &Claim, (): &mut ()) -> io::Result<Option<Made>> {
         let inner = inner_name(claim.party().pid());
+        match self.publish_whole(spot, &inner)? {
+            Whole::Done(made) => {
+                litter::sweep(spot);
+                return Ok(Some(made));
+            }
+            Whole::Taken => return Ok(None),
+            Whole::InSteps => {}
+        }
         for _ in 0..CHANGING {
             match self.begin(spot, &inner) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -211,9 +245,7 @@ impl Form for Mkdir {
             return Ok(false);
         }
         // Through the path: it names our directory, which holds our file as long as nobody forces it away.
-        let mut inner = spot.name.clone();
-        inner.push("/");
-        inner.push(text::from_bytes(&made.content));
+        let inner = inside_of(&spot.name, &made.content);
         Ok(spot.folder.look(&inner)?.is_some())
     }
 
@@ -223,6 +255,10 @@ impl Form for Mkdir {
     }
 
     fn take_down(&self, spot: &Spot, content: &[u8]) -> io::Result<()> {
+        let inner = text::from_bytes(content);
+        if let Whole::Done(()) = spot.folder.remove_whole(&spot.name, inner.as_ref())? {
+            return Ok(());
+        }
         if !content.is_empty() {
             // A crash after the next step is to leave what everybody can go on with, whoever made it. It may not be ours to change.
             if spot.folder.look(&spot.name)?.is_some_and(|l| !l.is_ours) {
@@ -230,10 +266,7 @@ impl Form for Mkdir {
                     let _ = inside.make_ours();
                 }
             }
-            let mut inner = spot.name.clone();
-            inner.push("/");
-            inner.push(text::from_bytes(content));
-            match spot.folder.remove(&inner) {
+            match spot.folder.remove(&inside_of(&spot.name, content)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -253,7 +286,8 @@ impl Form for Mkdir {
     }
 }
 
-#[cfg(test)]
+// Elsewhere none is made in steps, and there is no sticky bit.
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
     use std::error::Error;

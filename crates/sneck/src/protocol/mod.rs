@@ -19,6 +19,7 @@ pub(crate) mod flock;
 mod form;
 mod kernel;
 mod labm8;
+mod litter;
 pub(crate) mod memory;
 mod mkdir;
 mod pidfile;
@@ -32,7 +33,7 @@ pub use crate::sys::file::{Borrowed, Descriptor};
 pub use crate::sys::fork::Unshared;
 
 use crate::claim::Claim;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
 use crate::place::{Place, Registry};
 use crate::sys::file as sys_file;
@@ -522,6 +523,13 @@ pub(crate) fn register_local(registry: &mut Registry) {
     entry::register(registry, file::File(shlock::Shlock));
     entry::register(registry, file::File(labm8::Labm8));
     entry::register(registry, file::File(dotlock::Dotlock));
+    for (scheme, lacks, advice) in sys_file::UNSPOKEN {
+        registry.register(scheme, move |place| {
+            let what = format!("there is no protocol {scheme} on this system: {lacks}");
+            let error = Error::new(ErrorKind::Unsupported, "read the place", what);
+            Err(error.at(place).advise(advice))
+        });
+    }
 }
 
 /// One name for all the ways to write one path: the folder's device and number, and the last name. What follows the first colon is the same for every protocol: that is how

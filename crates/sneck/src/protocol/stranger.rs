@@ -92,7 +92,7 @@ pub(super) fn locked(look: &Look) -> io::Result<Option<Seen>> {
         (KernelFamily::Flock, "flock"),
         (KernelFamily::Fcntl, "fcntl"),
     ] {
-        if let Sighting::Held { holders, .. } = inspect::kernel_holders(look.inode, family)? {
+        if let Sighting::Held { holders, .. } = inspect::kernel_holders(None, look.inode, family)? {
             if let Some(holder) = holders.into_iter().next() {
                 return Ok(Some(held(protocol, holder, look)));
             }

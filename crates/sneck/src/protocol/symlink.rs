@@ -12,10 +12,12 @@
 
 use super::LiveMark;
 use super::form::{Descriptor, Form, Found, Made, Seen, Spot, bytes, unchanged};
+use super::litter;
 use super::record::{Number, number};
 use crate::claim::Claim;
 use crate::holder::{Holder, Source};
 use crate::sys::file::{Kind, Look, Meaning, meaning};
+use crate::sys::folder::links_leave_litter;
 use crate::text;
 use std::ffi::OsString;
 use std::io;
@@ -43,10 +45,23 @@ impl Form for Symlink {
 
     fn publish(&self, spot: &Spot, claim: &Claim, (): &mut ()) -> io::Result<Option<Made>> {
         let content = OsString::from(claim.party().pid().to_string());
-        match spot.folder.make_link(&content, &spot.name) {
+        let make = || spot.folder.make_link(&content, &spot.name);
+        let made = match make() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !spot.folder.remove_remains(&spot.name)? {
+                    return Ok(None);
+                }
+                make()
+            }
+            other => other,
+        };
+        match made {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             Err(error) => return Err(spot.folder.link_refused(error)),
+        }
+        if links_leave_litter() {
+            litter::sweep(spot);
         }
         // Gone again: somebody forced it away before we held it.
         let look = spot.folder.look(&spot.name)?;

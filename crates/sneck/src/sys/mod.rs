@@ -20,11 +20,42 @@
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 #[path = "linux/mod.rs"]
 mod platform;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+#[path = "bsd/mod.rs"]
+mod platform;
+#[cfg(not(all(
+    any(
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "freebsd",
+        windows
+    ),
+    not(sneck_unsupported)
+)))]
 #[path = "unsupported.rs"]
 mod platform;
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows/mod.rs"]
+mod platform;
 
+#[cfg(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+mod unix;
+
+/// For `wait/`, which has no other kind of event here.
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+pub(crate) use platform::queue;
 pub(crate) use platform::{clock, file, folder, fork, futex, locks, ofd, process, text, thread};
+#[cfg(all(windows, not(sneck_unsupported)))]
+pub(crate) use platform::{console, handle, port, watch};
 
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +70,7 @@ pub(crate) enum Nap {
 
 /// Whether a process is there, as far as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[allow(dead_code)] // no platform but Linux has them all
 pub(crate) enum Presence {
     /// It runs (or sleeps, or is stopped, or its leader is a zombie while other threads live).
     Alive,
@@ -51,6 +82,18 @@ pub(crate) enum Presence {
     MereThread,
     /// The kernel would not say.
     Unknown,
+}
+
+/// How a directory that is a claim is made or removed.
+#[derive(Debug)]
+#[allow(dead_code, reason = "each platform has its own way")]
+pub(crate) enum Whole<T> {
+    /// In one step.
+    Done(T),
+    /// Something stands there.
+    Taken,
+    /// Not here: step by step, then.
+    InSteps,
 }
 
 /// What a namespace is of.

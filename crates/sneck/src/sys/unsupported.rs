@@ -25,6 +25,14 @@ pub(crate) mod text {
         text.as_encoded_bytes()
     }
 
+    pub(crate) fn wrong_name(_: &OsStr) -> Option<&'static str> {
+        None
+    }
+
+    pub(crate) fn ends_in_separator(path: &OsStr) -> bool {
+        bytes(path).ends_with(b"/")
+    }
+
     /// Only ever asked for a name that [`bytes`] took apart; one that is not UTF-8 becomes the empty name, which nothing has.
     pub(crate) fn from_bytes(bytes: &[u8]) -> &OsStr {
         OsStr::new(std::str::from_utf8(bytes).unwrap_or_default())
@@ -43,8 +51,9 @@ pub(crate) mod thread {
 
 pub(crate) mod folder {
     //! Folders are refused, by name.
-    use super::file::{Descriptor, Look, Tried, unsupported};
+    use super::file::{Asleep, Descriptor, Look, Tried, unsupported};
     use super::fork::Unshared;
+    use crate::sys::Whole;
     use std::convert::Infallible;
     use std::ffi::{OsStr, OsString};
     use std::io;
@@ -87,6 +96,31 @@ pub(crate) mod folder {
         }
 
         pub(crate) fn names(&self, _: usize) -> io::Result<Vec<OsString>> {
+            match self.0 {}
+        }
+
+        pub(crate) fn names_from(&self, _: &OsStr) -> io::Result<Vec<OsString>> {
+            match self.0 {}
+        }
+
+        pub(crate) fn remove_remains(&self, _: &OsStr) -> io::Result<bool> {
+            match self.0 {}
+        }
+
+        pub(crate) fn make_whole<T>(
+            &self,
+            _: &OsStr,
+            _: &OsStr,
+            _: impl FnOnce(&Descriptor) -> io::Result<T>,
+        ) -> io::Result<Whole<(Directory, T)>> {
+            match self.0 {}
+        }
+
+        pub(crate) fn remove_whole(&self, _: &OsStr, _: &OsStr) -> io::Result<Whole<()>> {
+            match self.0 {}
+        }
+
+        pub(crate) fn remove_litter(&self, _: &OsStr, _: &OsStr) -> io::Result<()> {
             match self.0 {}
         }
 
@@ -146,13 +180,17 @@ pub(crate) mod folder {
             match self.0 {}
         }
 
-        pub(crate) fn flock(&self) -> io::Result<()> {
+        pub(crate) fn flock(&self, _: &Asleep<'_>) -> io::Result<()> {
             match self.0 {}
         }
 
         pub(crate) fn unflock(&self) {
             match self.0 {}
         }
+    }
+
+    pub(crate) fn links_leave_litter() -> bool {
+        false
     }
 
     pub(crate) fn has_no_links(_: &io::Error) -> bool {
@@ -294,7 +332,7 @@ pub(crate) mod process {
 
 pub(crate) mod ofd {
     //! No file can be opened, so none can be locked.
-    use super::file::{Descriptor, Tried};
+    use super::file::{Asleep, Descriptor, Tried};
     use crate::Mode;
     use std::io;
 
@@ -302,7 +340,7 @@ pub(crate) mod ofd {
         match *fd {}
     }
 
-    pub(crate) fn lock(fd: &Descriptor, _: Mode) -> io::Result<()> {
+    pub(crate) fn lock(fd: &Descriptor, _: Mode, _: &Asleep<'_>) -> io::Result<()> {
         match *fd {}
     }
 
@@ -316,8 +354,13 @@ pub(crate) mod locks {
     use super::file::{Inode, unsupported};
     use crate::sys::{KernelFamily, KernelLock};
     use std::io;
+    use std::path::Path;
 
-    pub(crate) fn held_on(_: Inode, _: KernelFamily) -> io::Result<Vec<KernelLock>> {
+    pub(crate) fn held_on(
+        _: Option<&Path>,
+        _: Inode,
+        _: KernelFamily,
+    ) -> io::Result<Vec<KernelLock>> {
         unsupported()
     }
 
@@ -359,9 +402,15 @@ pub(crate) mod file {
     /// None can be lent.
     pub type Borrowed<'a> = (Infallible, PhantomData<&'a ()>);
 
-    pub(crate) fn borrow(fd: &Descriptor) -> Borrowed<'_> {
+    pub(crate) fn lend(fd: &Descriptor) -> Option<Borrowed<'_>> {
         match *fd {}
     }
+
+    pub(crate) const UNSPOKEN: [(&str, &str, &str); 0] = [];
+    pub(crate) const RECORD_PREFIX: &str = "";
+
+    #[derive(Debug)]
+    pub(crate) struct Asleep<'a>(pub(crate) PhantomData<&'a ()>);
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub(crate) struct Inode {
@@ -447,8 +496,16 @@ pub(crate) mod file {
         match *fd {}
     }
 
-    pub(crate) fn flock(fd: &Descriptor, _: Mode) -> io::Result<()> {
+    pub(crate) fn flock(fd: &Descriptor, _: Mode, _: &Asleep<'_>) -> io::Result<()> {
         match *fd {}
+    }
+
+    pub(crate) fn try_mark(claim: &Descriptor) -> io::Result<Tried> {
+        match *claim {}
+    }
+
+    pub(crate) fn unmark(claim: &Descriptor) -> io::Result<()> {
+        match *claim {}
     }
 
     pub(crate) fn unflock(fd: &Descriptor) -> io::Result<()> {

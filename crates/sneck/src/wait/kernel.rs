@@ -3,13 +3,15 @@
 //! flock(2) has no timeout, and trying again and again loses the place in the kernel's queue each time. So the thread sleeps *in* the call, and
 //! a timer of its own interrupts it once, at the deadline, with a signal whose handler does nothing.
 //!
-//! Steps: choose a real-time signal that nobody uses and give it an empty handler without SA_RESTART; let it
-//! through in this thread only; start a timer on CLOCK_BOOTTIME that signals this thread (SIGEV_THREAD_ID) at the deadline and then every few ms,
+//! Steps: choose a signal that nobody uses and give it an empty handler without SA_RESTART; let it
+//! through in this thread only; start a timer that signals this thread at the deadline and then every few ms,
 //! in case it fired just before the call began; call; delete the timer; take up signals that are still on the way; restore the mask. SIGALRM and
-//! its one timer a process belong to the program.
+//! its one timer a process belong to the program. What the timer is differs: `linux_timer.rs`, `bsd_timer.rs`.
 
 use super::Ended;
+use super::timer::{Timer, candidates, take_up};
 use crate::protocol::Stop;
+use crate::sys::file::Asleep;
 use crate::timeout::{Deadline, Moment};
 use std::io;
 use std::marker::PhantomData;
@@ -20,13 +22,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How often the signal is repeated once the deadline has come.
-const REPEAT: Duration = Duration::from_millis(5);
+pub(super) const REPEAT: Duration = Duration::from_millis(5);
 
 /// Run a blocking call that a signal can interrupt (`ErrorKind::Interrupted`), until it is done, the deadline comes, somebody stops it or a signal
 /// handler of the program runs.
 pub(crate) fn in_kernel<T>(
     stop: &Stop,
-    call: impl FnOnce() -> io::Result<T>,
+    call: impl FnOnce(&Asleep<'_>) -> io::Result<T>,
 ) -> io::Result<Ended<T>> {
     let alarm = match (stop.deadline, &stop.by) {
         (Deadline::Once, _) => return Ok(Ended::TimedOut),
@@ -43,7 +45,7 @@ pub(crate) fn in_kernel<T>(
         },
         _ => None,
     };
-    let result = call();
+    let result = call(&Asleep(PhantomData));
     let stopped = stoppable.is_some_and(Inside::leave);
     if let Some(mut alarm) = alarm {
         alarm.fired |= stopped;
@@ -63,7 +65,7 @@ pub(crate) fn in_kernel<T>(
 
 /// Ends a blocked call in another thread, before its deadline.
 ///
-/// It brings the alarm of that thread forward. So the signal is repeated by the kernel until the thread is out, and nothing is sent to a thread that has ended.
+/// It brings the alarm of that thread forward. So the signal is repeated until the thread is out, and nothing is sent to a thread that has ended.
 #[derive(Debug, Default)]
 pub(crate) struct Stopper {
     state: Mutex<Stopping>,
@@ -96,7 +98,7 @@ impl Stopper {
         if state.asked {
             return None;
         }
-        state.alarm = Some(Timer(alarm.timer.0));
+        state.alarm = Some(alarm.timer.again());
         Some(Inside(self))
     }
 }
@@ -118,33 +120,6 @@ impl Drop for Inside<'_> {
     }
 }
 
-/// A timer of the kernel's. Any thread of the process may start it.
-#[derive(Debug)]
-struct Timer(libc::timer_t);
-
-// SAFETY: the pointer is the kernel's number of the timer in libc's clothes; timer_settime and timer_delete may be called from any thread of the process.
-unsafe impl Send for Timer {}
-
-impl Timer {
-    /// Fire at this moment, and again and again from then on.
-    fn start(&self, at: Duration) -> bool {
-        let when = libc::itimerspec {
-            it_interval: timespec(REPEAT),
-            it_value: timespec(at),
-        };
-        // SAFETY: the timer is alive (its `Alarm` deletes it last, after `Inside` is dropped), `when` is valid, the old value is not asked for.
-        let started = unsafe {
-            libc::timer_settime(
-                self.0,
-                libc::TIMER_ABSTIME,
-                &raw const when,
-                ptr::null_mut(),
-            )
-        };
-        started == 0
-    }
-}
-
 /// A timer that signals this thread. Not Send: it is about the thread that set it.
 struct Alarm {
     timer: Timer,
@@ -162,21 +137,9 @@ extern "C" fn nothing(_: libc::c_int) {}
 impl Alarm {
     fn set(deadline: Deadline) -> Option<Alarm> {
         let signal = signal()?;
-        let mut timer: libc::timer_t = ptr::null_mut();
-        // SAFETY: sigevent is a plain C struct for which all zeroes is a value.
-        let mut event: libc::sigevent = unsafe { zeroed() };
-        event.sigev_notify = libc::SIGEV_THREAD_ID;
-        event.sigev_signo = signal;
-        event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_nonzero().get();
-        // SAFETY: both pointers are valid for the call. The thread outlives the timer: `Alarm` cannot leave this thread and deletes it.
-        let made =
-            unsafe { libc::timer_create(libc::CLOCK_BOOTTIME, &raw mut event, &raw mut timer) };
-        if made != 0 {
-            // AGAIN: RLIMIT_SIGPENDING is used up.
-            return None;
-        }
+        let timer = Timer::of_this_thread(signal)?;
         let mut alarm = Alarm {
-            timer: Timer(timer),
+            timer,
             signal,
             deadline,
             mask: None,
@@ -194,21 +157,13 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        // SAFETY: ours, deleted once.
-        unsafe { libc::timer_delete(self.timer.0) };
+        self.timer.delete();
         // Before the deadline the timer has never fired: nothing is on its way, and a hand-over is two system calls shorter.
         if self.fired || self.deadline.has_passed() {
             let set = set_of(self.signal);
             change_mask(libc::SIG_BLOCK, &set);
             // A signal that was on its way must not interrupt a later call of the program.
-            let at_once = libc::timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
-            // SAFETY: valid set and time; the information about the signal is not asked for.
-            while unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), &raw const at_once) }
-                == self.signal
-            {}
+            take_up(self.signal, &set);
             if self.mask.is_none() {
                 change_mask(libc::SIG_UNBLOCK, &set);
             }
@@ -227,7 +182,7 @@ fn change_mask(how: libc::c_int, set: &libc::sigset_t) -> libc::sigset_t {
     before
 }
 
-fn contains(set: &libc::sigset_t, signal: libc::c_int) -> bool {
+pub(super) fn contains(set: &libc::sigset_t, signal: libc::c_int) -> bool {
     // SAFETY: a valid set and a valid signal number.
     unsafe { libc::sigismember(set, signal) == 1 }
 }
@@ -239,15 +194,7 @@ fn set_of(signal: libc::c_int) -> libc::sigset_t {
     set
 }
 
-fn timespec(length: Duration) -> libc::timespec {
-    libc::timespec {
-        // A zero value would disarm the timer.
-        tv_sec: libc::time_t::try_from(length.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_nsec: libc::c_long::from(length.subsec_nanos().max(1) as i32),
-    }
-}
-
-fn empty_set() -> libc::sigset_t {
+pub(super) fn empty_set() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the set it is given.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
@@ -263,7 +210,7 @@ pub(crate) fn choose_signal() {
     signal();
 }
 
-/// A real-time signal whose action is ours, or the default one, which we then replace. One that the thread blocks may be somebody's who reads
+/// A signal whose action is ours, or the default one, which we then replace. One that the thread blocks may be somebody's who reads
 /// it with sigwait or signalfd: only if there is no other.
 fn signal() -> Option<libc::c_int> {
     let chosen = CHOSEN.load(Ordering::Relaxed);
@@ -271,8 +218,6 @@ fn signal() -> Option<libc::c_int> {
         return Some(chosen);
     }
     let mask = change_mask(libc::SIG_BLOCK, &empty_set());
-    // From the far end: programs count from SIGRTMIN.
-    let candidates = || (libc::SIGRTMIN()..libc::SIGRTMAX()).rev();
     let is_blocked = |signal| contains(&mask, signal);
     let found = candidates()
         .filter(|&s| !is_blocked(s))
@@ -323,7 +268,7 @@ mod tests {
 
     fn blocked_read(deadline: Deadline) -> Ended<usize> {
         let (reader, _writer) = rustix::pipe::pipe().unwrap();
-        in_kernel(&Stop::at(deadline), || {
+        in_kernel(&Stop::at(deadline), |_| {
             Ok(rustix::io::read(reader.as_fd(), &mut [0_u8; 1])?)
         })
         .unwrap()
@@ -341,13 +286,17 @@ mod tests {
     #[test]
     fn the_mask_is_as_before_and_no_signal_is_left_over() {
         let mask = || {
-            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-            let wanted = |l: &&str| l.starts_with("SigBlk") || l.starts_with("SigPnd");
-            status
-                .lines()
-                .filter(wanted)
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
+            let blocked = change_mask(libc::SIG_BLOCK, &empty_set());
+            let mut pending = empty_set();
+            // SAFETY: the pointer is valid for the call.
+            unsafe { libc::sigpending(&raw mut pending) };
+            let is_in = |set: &libc::sigset_t| {
+                (1..32)
+                    .chain(candidates())
+                    .filter(|&s| contains(set, s))
+                    .collect::<Vec<_>>()
+            };
+            (is_in(&blocked), is_in(&pending))
         };
         let before = mask();
         for _ in 0..20 {
@@ -359,7 +308,7 @@ mod tests {
     #[test]
     fn a_signal_that_somebody_else_handles_is_left_to_them() {
         extern "C" fn theirs(_: libc::c_int) {}
-        let signal_number = libc::SIGRTMIN() + 3;
+        let signal_number = candidates().last().unwrap();
         // SAFETY: sigaction is a plain C struct for which all zeroes is a value.
         let mut action_of_theirs: libc::sigaction = unsafe { zeroed() };
         action_of_theirs.sa_sigaction = theirs as *const () as libc::sighandler_t;

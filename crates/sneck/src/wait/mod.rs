@@ -6,41 +6,97 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `backoff.rs` | how long to sleep when no event can be relied on |
-//! | `linux.rs` | for threads: inotify, pidfds, poll |
+//! | `linux.rs`, `kqueue.rs` | for threads: inotify, pidfds, poll; on macOS and FreeBSD, kqueue |
 //! | `kernel.rs` | a blocking system call with a deadline, which others may end |
+//! | `linux_timer.rs`, `bsd_timer.rs` | what ends it |
 //! | `nudge.rs` | what a thread or a task sleeps on that others may end |
-//! | `reactor.rs` | for tasks: one thread that wakes them, and `poller.rs`, what it listens to |
+//! | `reactor.rs` | for tasks: one thread that wakes them, and `poller.rs` or `kqueue_poller.rs`, what it listens to |
 //! | `crew.rs` | for tasks: a few threads that sleep in the kernel's queues, or talk to servers |
+//! | `windows.rs`, `windows_kernel.rs`, `windows_poller.rs` | the same for Windows: changes of folders, handles of processes, a completion port |
 //! | `unsupported.rs` | all of it on a platform that has none: polling |
 
 mod backoff;
 mod crew;
-#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
-mod kernel;
+mod nudge;
+mod reactor;
+
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 mod linux;
-mod nudge;
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 mod poller;
-mod reactor;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+#[path = "linux_timer.rs"]
+mod timer;
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+use linux as events;
+
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+mod kqueue;
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+#[path = "kqueue_poller.rs"]
+mod poller;
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+#[path = "bsd_timer.rs"]
+mod timer;
+#[cfg(all(
+    any(target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+use kqueue as events;
+
+#[cfg(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(sneck_unsupported)
+))]
+mod kernel;
+#[cfg(not(all(
+    any(
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "freebsd",
+        windows
+    ),
+    not(sneck_unsupported)
+)))]
 mod unsupported;
+#[cfg(not(all(
+    any(
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "freebsd",
+        windows
+    ),
+    not(sneck_unsupported)
+)))]
+use unsupported::{self as events, self as kernel, self as poller};
+
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows_kernel.rs"]
+mod kernel;
+#[cfg(all(windows, not(sneck_unsupported)))]
+#[path = "windows_poller.rs"]
+mod poller;
+#[cfg(all(windows, not(sneck_unsupported)))]
+mod windows;
+#[cfg(all(windows, not(sneck_unsupported)))]
+use windows as events;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use crew::{Errand, NoRoom, Room};
+pub(crate) use events::Armed;
+pub(crate) use kernel::{Stopper, choose_signal, in_kernel};
 pub(crate) use nudge::Nudge;
-#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 use poller::{Hint, Poller};
 pub(crate) use reactor::Doze;
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
-pub(crate) use unsupported::{Armed, Stopper, choose_signal, in_kernel};
-#[cfg(not(all(target_os = "linux", not(sneck_unsupported))))]
-use unsupported::{Hint, Poller};
-#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
-pub(crate) use {
-    kernel::{Stopper, choose_signal, in_kernel},
-    linux::Armed,
-};
 
 use crate::protocol::Wake;
 use crate::sys::{Nap, futex};
@@ -125,7 +181,7 @@ impl Clapper {
 
 /// How a blocking system call ended.
 #[derive(Debug)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
 pub(crate) enum Ended<T> {
     Done(T),
     TimedOut,

@@ -23,7 +23,7 @@ static REACTOR: PerProcess<Reactor> = PerProcess::new();
 
 /// Why a hint is not armed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(sneck_unsupported, allow(dead_code))]
+#[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
 pub(super) enum Unarmed {
     /// It cannot be.
     Unable,

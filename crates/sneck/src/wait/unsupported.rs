@@ -4,9 +4,11 @@ use super::reactor::Unarmed;
 use super::{Ended, Nudge, Trust, pause};
 use crate::protocol::{Descriptor, Stop, Wake};
 use crate::sys::Nap;
+use crate::sys::file::Asleep;
 use crate::timeout::{Deadline, Moment};
 use std::convert::Infallible;
 use std::io;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +34,10 @@ impl Armed {
 /// There is no way to end a blocked call in time; without a deadline there is no need to.
 pub(crate) fn in_kernel<T>(
     stop: &Stop,
-    call: impl FnOnce() -> io::Result<T>,
+    call: impl FnOnce(&Asleep<'_>) -> io::Result<T>,
 ) -> io::Result<Ended<T>> {
     match stop.deadline {
-        Deadline::Never if stop.by.is_none() => call().map(Ended::Done),
+        Deadline::Never if stop.by.is_none() => call(&Asleep(PhantomData)).map(Ended::Done),
         _ => Ok(Ended::NoTimer),
     }
 }

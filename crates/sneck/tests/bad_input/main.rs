@@ -2,15 +2,14 @@
 //!
 //! | file | what is wrong there |
 //! |---|---|
-//! | `kinds.rs` | something else stands at the path |
-//! | `mixed.rs` | programs that take one path for locks of different protocols |
+//! | `opened.rs` | what stands there must not be opened |
 //! | `records.rs` | what `flock` with a record and `symlink` make of content that is nearly theirs |
-//! | `names.rs` | the path itself: folders that are missing, names that are too long or no text |
+//! | `names.rs` | the path itself: links on the way, names that are no text |
 //! | `permissions.rs` | an ordinary user may not do this or that |
 //! | `filesystems.rs` | the file system: read-only, full, without links |
 //! | `limits.rs` | no descriptors are left |
 //!
-//! Every test runs for every protocol that keeps its claims in files. Not for: claims whose holder is gone (`stale`), locks that are taken away while
+//! Every test runs for every protocol that keeps its claims in files. Not for: what else may stand at a path (`things`), claims whose holder is gone (`stale`), locks that are taken away while
 //! they are held (`replaced`), exit codes (the command's own tests).
 
 #![allow(
@@ -19,10 +18,9 @@
 )]
 
 mod filesystems;
-mod kinds;
 mod limits;
-mod mixed;
 mod names;
+mod opened;
 mod permissions;
 mod records;
 

@@ -5,7 +5,7 @@
 use crate::{must_be_root, names, refusal_says, set_mode, setup, setup_at};
 use rustix::fs::{FlockOperation, flock};
 use sneck::ErrorKind;
-use sneck_testkit::planted::{THINGS, claim_of, protocols, protocols_with_numbers, state};
+use sneck_testkit::planted::{claim_of, protocols, protocols_with_numbers, state, things};
 use sneck_testkit::{Child, Setup, sys};
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -119,7 +119,7 @@ fn a_lock_file_of_another_can_be_locked_as_far_as_its_mode_goes() {
 #[test]
 fn what_is_no_lock_is_refused_to_those_who_may_do_nothing_with_it_too() {
     for scheme in protocols() {
-        for thing in THINGS {
+        for thing in things() {
             let (setup, path) = in_a_folder(scheme, 0o755);
             thing.plant(&path);
             if !path.is_symlink() {

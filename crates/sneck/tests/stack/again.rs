@@ -2,6 +2,7 @@
 
 use super::*;
 use sneck::{Owner, Reentry, Standing, Timeout};
+use sneck_testkit::sys;
 use sneck_testkit::{block, must_block};
 use std::fs;
 use std::time::Duration;
@@ -229,7 +230,13 @@ fn those_in_the_line_of_one_part_come_in_when_the_whole_is_released() {
 
 #[test]
 fn a_part_that_is_lost_is_lost_for_the_whole_and_keeps_nobody_waiting() {
-    let two = Two::of("flock", Waiting::Best);
+    for scheme in sys::LOST_WHEN_REMOVED {
+        a_part_is_lost(scheme);
+    }
+}
+
+fn a_part_is_lost(scheme: &str) {
+    let two = Two::of(scheme, Waiting::Best);
     let guard = taken(&two.both());
     let (a, b) = (two.a(), two.b());
     let waits_for_a = must_block(move || a.acquire_within(PATIENCE).map(drop));

@@ -1,8 +1,9 @@
 //! Those who take {A, B} and {B, A} get on, and nobody is ever in beside another.
 
 use super::*;
+use sneck_testkit::planted::of_these;
+use sneck_testkit::sys;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,19 +44,18 @@ fn they_get_on_with_file_protocols_and_without_the_kernels_queue_too() {
     }
 }
 
-/// Holds one of them for a moment, again and again, and knows nothing of the other one: flock(1). How often it did.
+/// What a program takes to begin, at least, and the lock is free meanwhile: nobody could get on beside two that never let go.
+const BEGINNING: Duration = Duration::from_millis(2);
+
+/// Holds one of them for a moment, again and again, and knows nothing of the other one. How often it did.
 fn somebody_else(path: &Path, rest: Duration, stop: &AtomicBool) -> usize {
     let mut turns = 0;
     while !stop.load(Ordering::Relaxed) {
         let chance = RandomState::new().build_hasher().finish();
-        let length = format!("0.00{}", chance % 10);
-        let mut flock = Command::new("flock");
-        flock
-            .arg(path)
-            .args(["sleep", &length])
-            .stdin(Stdio::null());
-        assert!(flock.status().expect("flock(1)").success());
-        thread::sleep(rest.mul_f64((chance >> 32) as f64 / f64::from(u32::MAX)));
+        let strange = sys::Strange::lock(sys::WAYS_TO_LOCK[0], path, Mode::Exclusive);
+        thread::sleep(Duration::from_millis(chance % 10));
+        drop(strange);
+        thread::sleep(BEGINNING + rest.mul_f64((chance >> 32) as f64 / f64::from(u32::MAX)));
         turns += 1;
     }
     turns
@@ -109,7 +109,7 @@ fn beside_somebody_else(rounds: usize, rest: Duration) {
 #[test]
 fn threads_of_one_process_get_on_in_any_order() {
     const ROUNDS: usize = 300;
-    for scheme in ["flock", "memory", "pidfile", "flock+fcntl"] {
+    for scheme in of_these(&["flock", "memory", "pidfile", "flock+fcntl", "flock+pidfile"]) {
         let two = Two::of(scheme, Waiting::Best);
         let path = two.path("journal");
         thread::scope(|scope| {

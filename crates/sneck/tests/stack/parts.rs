@@ -3,11 +3,17 @@
 use super::*;
 use sneck::{Cleared, Party, Sighting, Stale, Standing, Timeout, Verdict};
 use sneck_testkit::claims;
+use sneck_testkit::planted::of_these;
+use sneck_testkit::sys::{self, Strange, WAYS_TO_LOCK};
 use std::fs;
-use std::process::{Child, Command, Stdio};
 
-/// No process can have this number: it is above the largest pid_max.
-const NOBODY: &str = "4194305";
+/// A lock of two parts in one line, the first of which is `flock`, and the second.
+fn families() -> (&'static str, &'static str) {
+    match of_these(&["flock+fcntl", "flock+pidfile"])[0] {
+        "flock+fcntl" => ("flock+fcntl", "fcntl:PATH"),
+        other => (other, "pidfile:PATH.lock"),
+    }
+}
 
 fn refusal(locks: &[&Lock]) -> String {
     let error = Lock::all(locks.iter().copied()).expect_err("it makes no sense");
@@ -27,7 +33,7 @@ fn no_lock_and_the_same_lock_twice_are_refused_and_one_is_one() {
     assert!(refusal(&[&two.both(), &two.b()]).contains("same lock"));
     let families = lock(
         Lock::builder(),
-        &format!("flock+fcntl:{}", two.path("a").display()),
+        &format!("{}:{}", families().0, two.path("a").display()),
     );
     assert!(refusal(&[&families, &two.a()]).contains("same lock"));
     let claim = lock(
@@ -54,7 +60,8 @@ fn a_whole_is_shown_as_its_places_and_taken_apart_again() {
     let two = Two::of("symlink", Waiting::Best);
     let places = [two.a(), two.b()].map(|lock| lock.place().to_string());
     assert_eq!(two.both().place().to_string(), places.join(" + "));
-    let families = format!("flock+fcntl:{}", two.path("c").display());
+    let (families, second) = families();
+    let families = format!("{families}:{}", two.path("c").display());
     let families = lock(Lock::builder(), &families);
     let three = Lock::all([&two.both(), &families]).expect("locks");
     let shown = three.place().to_string();
@@ -68,7 +75,8 @@ fn a_whole_is_shown_as_its_places_and_taken_apart_again() {
         .map(|p| p.place().to_string())
         .collect();
     let path = two.path("c").display().to_string();
-    let expected = [&places[0], &places[1], &path, &format!("fcntl:{path}")];
+    let second = second.replace("PATH", &path);
+    let expected = [&places[0], &places[1], &path, &second];
     assert_eq!(parts.iter().collect::<Vec<_>>(), expected);
     let guard = taken(&three);
     for part in three.parts() {
@@ -175,7 +183,7 @@ fn all_that_hold_are_named_to_those_who_look() {
 }
 
 fn plant(two: &Two, name: &str) {
-    claims::make("pidfile", &two.path(name), NOBODY).expect("our own folder");
+    claims::make("pidfile", &two.path(name), sys::NO_PROCESS).expect("our own folder");
 }
 
 #[test]
@@ -206,33 +214,17 @@ fn stale_claims_of_all_parts_are_removed_on_the_way_and_by_hand() {
     must_be_free(&two);
 }
 
-/// Somebody who holds a file by flock(1) until killed, or dropped.
-struct Flock(Child);
-
-impl Drop for Flock {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn flock(path: &std::path::Path) -> Flock {
-    let mut flock = Command::new("flock");
-    flock.args(["--no-fork"]).arg(path).args(["sleep", "1000"]);
-    let holder = Flock(flock.stdin(Stdio::null()).spawn().expect("flock(1)"));
-    let lock = Lock::new(path).expect("a lock");
-    sneck_testkit::block::until("it is held", || lock.try_acquire().is_err());
-    holder
-}
-
 #[test]
 fn force_does_not_rob_whoever_keeps_the_rest() {
     let two = Two::of("flock", Waiting::Best);
     let written = format!("flock+pidfile:{}", two.path("x").display());
     let beside = two.path("x.lock");
     let whole = |stale| lock(two.setup.builder().stale(stale), &written);
-    let holder = flock(&two.path("x"));
-    claims::make("pidfile", &beside, holder.0.id()).expect("our own folder");
+    let somebody = sys::somebody();
+    let path = two.path("x");
+    let holder = Strange::try_lock(WAYS_TO_LOCK[0], &path, Mode::Exclusive);
+    let holder = holder.expect("it is free");
+    claims::make("pidfile", &beside, somebody).expect("our own folder");
     let error = whole(Stale::Dead).force_release();
     let error = error.expect_err("a kernel lock cannot be removed");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
@@ -243,7 +235,7 @@ fn force_does_not_rob_whoever_keeps_the_rest() {
     assert!(beside.exists());
     drop(holder);
     // Held by a process that lives, and wrongly so: by force it can be had.
-    fs::write(&beside, "1\n").expect("our own folder");
+    fs::write(&beside, format!("{somebody}\n")).expect("our own folder");
     must_be_busy(&whole(Stale::Dead));
     let guard = taken(&whole(Stale::Force));
     assert_eq!(guard.broken().len(), 1);

@@ -3,7 +3,7 @@
 //! Not for: a number that was given to a younger process (`times.rs`).
 
 use crate::{claimed, dead, is_broken, is_left_alone, must_be_root, setup};
-use sneck::{ErrorKind, Sighting, Stale, Verdict, Waiting};
+use sneck::{Sighting, Stale, Verdict, Waiting};
 use sneck_testkit::planted::{claim_of, protocols_with_numbers, state};
 use sneck_testkit::{PATIENCE, block, must_block, sys};
 use std::fs;
@@ -50,31 +50,6 @@ fn a_number_that_no_process_can_have_is_a_dead_process() {
         for number in [4_194_304 + 1, i32::MAX.unsigned_abs()] {
             let (setup, _) = claimed(scheme, number);
             is_broken(&setup, number, "no such process");
-        }
-    }
-}
-
-/// 0 means one's own group to kill(2), and a negative number another group: they are never asked about.
-#[test]
-fn what_is_no_number_of_a_process_is_never_broken() {
-    for scheme in protocols_with_numbers() {
-        for number in ["0", "-1", "-5", "2147483648", "99999999999999999999"] {
-            let (setup, path) = claimed(scheme, number);
-            let before = state(&path);
-            for policy in NO_PROOF {
-                let lock = setup.lock_with(|b| b.stale(policy));
-                for wait in [0, 20] {
-                    let error = lock.acquire_within(Duration::from_millis(wait));
-                    let error = error.expect_err("nobody is proved gone");
-                    // Somebody unknown, nonsense, or a folder with something in it: each protocol has its own view.
-                    let kind = error.kind();
-                    assert!(
-                        error.is_held() || matches!(kind, ErrorKind::Damaged | ErrorKind::Foreign),
-                        "{error}"
-                    );
-                }
-            }
-            assert_eq!(state(&path), before);
         }
     }
 }

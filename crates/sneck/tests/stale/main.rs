@@ -6,21 +6,17 @@
 //! | `times.rs` | claims and processes that are older or younger than they look |
 //! | `namespaces.rs` | numbers that mean another process elsewhere |
 //! | `marks.rs` | claims that somebody keeps locked, whatever their number says |
-//! | `force.rs` | breaking and forcing on request, and what the robbed holder learns |
-//! | `left.rs` | claims left behind in a party's name |
 //! | `race.rs` | many breakers of one claim |
 //!
 //! Every test runs for every protocol whose claims name a process; the claims are planted as the other programs that speak the protocol write them. Not for:
-//! what is no claim at all (`bad_input`).
+//! what is no claim at all, breaking and forcing on request (`things`).
 
 #![allow(
     clippy::disallowed_methods,
     reason = "the library's own rules: tests make and remove what they like"
 )]
 
-mod force;
 mod holders;
-mod left;
 mod marks;
 mod namespaces;
 mod race;

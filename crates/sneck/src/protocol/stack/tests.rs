@@ -1,4 +1,5 @@
-//! What may stand together, and what is seen of several; taking them is tested with real files and processes (`tests/stack`).
+//! What may stand together, and what is seen of several; taking them is tested with real files and processes (`tests/stack`). Where two families of kernel locks are
+//! needed for that, on Unix.
 
 use super::seen::merged;
 use super::*;
@@ -22,6 +23,22 @@ fn places(parts: &[Arc<dyn Protocol>]) -> Vec<String> {
     parts.iter().map(|part| part.place().to_string()).collect()
 }
 
+// shape: only Unix has two families
+#[cfg(windows)]
+#[test]
+fn a_family_that_this_system_has_not_is_refused_by_name() {
+    for written in ["fcntl:/run/a", "flock+fcntl:/run/a", "fcntl+dotlock:/run/a"] {
+        let error = protocol(written).expect_err(written);
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains("no protocol fcntl"), "{error}");
+        assert!(error.to_string().contains("use `flock`"), "{error}");
+    }
+    let parts = places(&protocol("flock+pidfile:/run/a").unwrap().parts());
+    assert_eq!(parts, ["/run/a", "pidfile:/run/a.lock"]);
+}
+
+// shape: only Unix has two families
+#[cfg(unix)]
 #[test]
 fn a_claim_stands_beside_the_file_that_is_locked() {
     let parts = |written: &str| places(&protocol(written).unwrap().parts());
@@ -35,6 +52,8 @@ fn a_claim_stands_beside_the_file_that_is_locked() {
     assert_eq!(parts("mkdir:/run/a"), [""; 0]);
 }
 
+// shape: only Unix has two families
+#[cfg(unix)]
 #[test]
 fn the_order_of_the_names_means_nothing() {
     let identity = |written: &str| protocol(written).unwrap().identity();
@@ -52,6 +71,8 @@ fn the_order_of_the_names_means_nothing() {
     );
 }
 
+// shape: only Unix has two families
+#[cfg(unix)]
 #[test]
 fn what_cannot_share_a_path_is_refused() {
     assert!(refused("flock+flock:/run/a").contains("named twice"));
@@ -113,6 +134,8 @@ fn elsewhere(
     Arc::new(Elsewhere { inner, can, ground })
 }
 
+// shape: only Unix has two families
+#[cfg(unix)]
 #[test]
 fn both_families_at_one_path_of_a_network_file_system_would_wait_for_themselves() {
     let place = Place::file("flock+fcntl", "/run/a");
@@ -130,6 +153,8 @@ fn both_families_at_one_path_of_a_network_file_system_would_wait_for_themselves(
     assert_eq!(two.unwrap().ground(), Ground::NetworkFiles);
 }
 
+// shape: only Unix has two families
+#[cfg(unix)]
 #[test]
 fn one_lock_twice_and_two_claims_of_one_name_are_refused() {
     let stack = |parts: &[&str]| {
@@ -152,6 +177,8 @@ fn one_lock_twice_and_two_claims_of_one_name_are_refused() {
     assert!(stack(&[]).unwrap_err().contains("no lock"));
 }
 
+// shape: only Unix has two families
+#[cfg(unix)]
 #[test]
 fn it_promises_no_more_than_all_of_its_parts_do() {
     let can = |parts: [&str; 2]| {

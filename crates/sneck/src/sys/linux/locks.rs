@@ -7,6 +7,7 @@ use rustix::fs::{major, minor};
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// How often a list that came in several pieces is read before it is believed that a lock is not in it.
 const LOOKS: usize = 8;
@@ -38,7 +39,11 @@ impl KernelFamily {
 }
 
 /// The locks of a family that are held (not waited for) on any part of a file. Only what this process may see: a pid namespace hides the rest.
-pub(crate) fn held_on(file: Inode, family: KernelFamily) -> io::Result<Vec<KernelLock>> {
+pub(crate) fn held_on(
+    _: Option<&Path>,
+    file: Inode,
+    family: KernelFamily,
+) -> io::Result<Vec<KernelLock>> {
     let exact = format!(
         "{:02x}:{:02x}:{}",
         major(file.device),
@@ -61,7 +66,7 @@ pub(crate) fn held_on(file: Inode, family: KernelFamily) -> io::Result<Vec<Kerne
 /// Whether somebody has a flock on the inode of this device and number, as far as this process may see.
 pub(crate) fn is_flocked((device, number): (u64, u64)) -> bool {
     let file = Inode { device, number };
-    held_on(file, KernelFamily::Flock).is_ok_and(|found| !found.is_empty())
+    held_on(None, file, KernelFamily::Flock).is_ok_and(|found| !found.is_empty())
 }
 
 /// Whether this process has a POSIX lock on a file: closing any descriptor of the file would drop it.

@@ -1,6 +1,6 @@
 //! OFD locks: fcntl(2) locks that belong to an open file, as a flock does, and not to a process. Always on the whole file. rustix has none.
 
-use super::file::Tried;
+use super::file::{Asleep, Tried};
 use crate::Mode;
 use rustix::fd::{AsFd, AsRawFd};
 use std::io;
@@ -23,7 +23,7 @@ pub(crate) fn try_lock(fd: &impl AsFd, mode: Mode) -> io::Result<Tried> {
 }
 
 /// Sleep in fcntl(2). Interrupted by a signal: `ErrorKind::Interrupted`.
-pub(crate) fn lock(fd: &impl AsFd, mode: Mode) -> io::Result<()> {
+pub(crate) fn lock(fd: &impl AsFd, mode: Mode, _: &Asleep<'_>) -> io::Result<()> {
     set(fd, libc::F_OFD_SETLKW, kind(mode))
 }
 

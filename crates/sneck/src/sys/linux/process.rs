@@ -1,13 +1,14 @@
 //! Who a process is. From pidfds and /proc; what /proc hides (hidepid, another namespace) is None, never guessed.
 
 use super::fork::PerProcess;
+use crate::sys::unix::user::user_name;
+pub(crate) use crate::sys::unix::user::{host_name, own_pid};
 use crate::sys::{Namespace, Presence};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use rustix::time::Timespec;
-use std::ffi::CStr;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
@@ -52,11 +53,6 @@ pub(crate) fn presence(pid: u32) -> Presence {
     }
 }
 
-/// Our own number.
-pub(crate) fn own_pid() -> u32 {
-    std::process::id()
-}
-
 /// The clock ticks since boot at which a process started.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
@@ -95,31 +91,6 @@ pub(crate) fn user(pid: u32) -> Option<String> {
     Some(user_name(uid).unwrap_or_else(|| uid.to_string()))
 }
 
-fn user_name(uid: u32) -> Option<String> {
-    let mut buffer = vec![0 as libc::c_char; 4096];
-    let mut found = std::ptr::null_mut();
-    let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
-    // SAFETY: all pointers are valid for the call, the length is the buffer's; on success `found` points to `entry`, whose
-    // strings lie in `buffer`, which outlives every use below.
-    let code = unsafe {
-        libc::getpwuid_r(
-            uid,
-            entry.as_mut_ptr(),
-            buffer.as_mut_ptr(),
-            buffer.len(),
-            &raw mut found,
-        )
-    };
-    if code != 0 || found.is_null() {
-        return None;
-    }
-    // SAFETY: not null, so getpwuid_r filled `entry` in.
-    let entry = unsafe { entry.assume_init_ref() };
-    // SAFETY: pw_name is a C string in `buffer`.
-    let name = unsafe { CStr::from_ptr(entry.pw_name) };
-    Some(name.to_string_lossy().into_owned())
-}
-
 /// Whether this process sees every process of the machine.
 pub(crate) fn sees_all_pids() -> bool {
     // PROC_PID_INIT_INO in include/linux/proc_ns.h: the first pid namespace has this number since Linux 3.8. Not kept: a forked child can live
@@ -151,12 +122,4 @@ pub(crate) fn boot_id() -> Option<u128> {
 pub(crate) fn own_start_ticks() -> Option<u64> {
     static KNOWN: PerProcess<Option<u64>> = PerProcess::new();
     *KNOWN.get(|| start_ticks(own_pid()))
-}
-
-/// The name of this machine.
-pub(crate) fn host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
 }

@@ -13,6 +13,16 @@ pub(crate) fn split_at_colon(text: &OsStr) -> Option<(OsString, OsString)> {
     ))
 }
 
+/// What is wrong with a path's last name, if this system cannot have such a file.
+pub(crate) fn wrong_name(_: &OsStr) -> Option<&'static str> {
+    None
+}
+
+/// Whether a path ends in what separates names.
+pub(crate) fn ends_in_separator(path: &OsStr) -> bool {
+    path.as_bytes().ends_with(b"/")
+}
+
 /// The bytes of a name.
 pub(crate) fn bytes(text: &OsStr) -> &[u8] {
     text.as_bytes()

@@ -2,13 +2,15 @@
 //!
 //! Not for: what a claim looks like (`protocol/`), or locking files (`file.rs`).
 
-use super::file::{Look, Tried, absent_is_none, flock, try_flock, unflock};
+use super::file::{Asleep, Descriptor, Look, Tried, absent_is_none, flock, try_flock, unflock};
 use super::fork::Unshared;
 use crate::Mode;
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use crate::sys::Whole;
+use crate::sys::platform::filesystem;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, Mode as Bits, OFlags, RenameFlags, accessat, fchmod, fstat, linkat,
-    mkdirat, open, openat, readlinkat, renameat_with, statat, symlinkat, unlinkat,
+    Access, AtFlags, Dir, Mode as Bits, OFlags, RawMode, accessat, fchmod, fstat, linkat, mkdirat,
+    open, openat, readlinkat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -21,9 +23,9 @@ const PLAIN: OFlags = OFlags::CLOEXEC
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
 /// The mode of a claim: others may read it, which is how they learn who holds.
-const READABLE: u32 = 0o644;
+const READABLE: RawMode = 0o644;
 /// The mode of a directory that is a claim: sticky, which is of no use where nobody else may write, and so says whose it is.
-const OURS: u32 = 0o1755;
+const OURS: RawMode = 0o1755;
 
 /// A directory held open, so that a name means the same place for as long as it is held.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ impl Directory {
 
     /// Open a directory without the right to list it: names work, locking it does not.
     pub(crate) fn open_unlisted(path: &Path) -> io::Result<Directory> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = filesystem::UNLISTED | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Directory(Unshared::new(open(path, flags, Bits::empty())?)))
     }
 
@@ -91,6 +93,13 @@ impl Directory {
         Ok(names)
     }
 
+    /// The names in it that begin so.
+    pub(crate) fn names_from(&self, start: &OsStr) -> io::Result<Vec<OsString>> {
+        let mut names = self.names(usize::MAX)?;
+        names.retain(|name| name.as_bytes().starts_with(start.as_bytes()));
+        Ok(names)
+    }
+
     /// Open a regular file to read it. None: nothing there.
     pub(crate) fn file(&self, name: &OsStr) -> io::Result<Option<OwnedFd>> {
         absent_is_none(openat(
@@ -103,15 +112,12 @@ impl Directory {
 
     /// Make a file that has no name yet. Not every file system can.
     pub(crate) fn unnamed(&self) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-        Ok(openat(&*self.0, ".", flags, Bits::from_raw_mode(READABLE))?)
+        filesystem::unnamed(&*self.0, Bits::from_raw_mode(READABLE))
     }
 
     /// Give such a file its name; `AlreadyExists` if that is taken.
     pub(crate) fn name_it(&self, file: &impl AsFd, name: &OsStr) -> io::Result<()> {
-        // AT_EMPTY_PATH would ask for CAP_DAC_READ_SEARCH (before Linux 6.10).
-        let magic = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-        Ok(linkat(CWD, magic, &*self.0, name, AtFlags::SYMLINK_FOLLOW)?)
+        filesystem::name_it(file, &*self.0, name)
     }
 
     /// Make an empty file; `AlreadyExists` if the name is taken.
@@ -139,6 +145,31 @@ impl Directory {
         }
     }
 
+    /// Remove what is left of a link whose holder died while it removed it: nothing ever is.
+    pub(crate) fn remove_remains(&self, _: &OsStr) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Make a directory with a file in it, whole. Preparing it elsewhere would leave litter, which the sticky bit saves us from.
+    pub(crate) fn make_whole<T>(
+        &self,
+        _: &OsStr,
+        _: &OsStr,
+        _: impl FnOnce(&Descriptor) -> io::Result<T>,
+    ) -> io::Result<Whole<(Directory, T)>> {
+        Ok(Whole::InSteps)
+    }
+
+    /// Remove a directory with a file in it, in one step.
+    pub(crate) fn remove_whole(&self, _: &OsStr, _: &OsStr) -> io::Result<Whole<()>> {
+        Ok(Whole::InSteps)
+    }
+
+    /// Take apart a directory that was on its way in or out: none ever is.
+    pub(crate) fn remove_litter(&self, _: &OsStr, _: &OsStr) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Make a directory with the sticky bit; `AlreadyExists` if the name is taken.
     pub(crate) fn make_folder(&self, name: &OsStr) -> io::Result<()> {
         Ok(mkdirat(&*self.0, name, Bits::from_raw_mode(OURS))?)
@@ -149,8 +180,11 @@ impl Directory {
         Ok(fchmod(&*self.0, Bits::from_raw_mode(OURS))?)
     }
 
-    /// Whether this file system keeps that mode: tried with this directory, which has another one, and is left as it was.
+    /// Whether a directory that we make here has that mode: tried with this directory, which has another one, and is left as it was.
     pub(crate) fn keeps_ours(&self) -> io::Result<bool> {
+        if !filesystem::MKDIR_IS_STICKY {
+            return Ok(false);
+        }
         let before = fstat(&*self.0)?.st_mode;
         let kept = self.make_ours().is_ok() && Look::of(&fstat(&*self.0)?).is_ours;
         if kept {
@@ -166,13 +200,7 @@ impl Directory {
 
     /// Give a file another name, never in place of what stands there: `AlreadyExists` then.
     pub(crate) fn rename(&self, name: &OsStr, other: &OsStr) -> io::Result<()> {
-        Ok(renameat_with(
-            &*self.0,
-            name,
-            &*self.0,
-            other,
-            RenameFlags::NOREPLACE,
-        )?)
+        filesystem::rename(&*self.0, name, other)
     }
 
     /// Remove a name that is no directory.
@@ -191,14 +219,19 @@ impl Directory {
     }
 
     /// Sleep until there is one. Interrupted by a signal: `ErrorKind::Interrupted`.
-    pub(crate) fn flock(&self) -> io::Result<()> {
-        flock(&*self.0, Mode::Exclusive)
+    pub(crate) fn flock(&self, asleep: &Asleep<'_>) -> io::Result<()> {
+        flock(&*self.0, Mode::Exclusive, asleep)
     }
 
     /// Give it up.
     pub(crate) fn unflock(&self) {
         let _ = unflock(&*self.0);
     }
+}
+
+/// Whether making and removing a link can leave something behind under another name: each is one system call.
+pub(crate) fn links_leave_litter() -> bool {
+    false
 }
 
 /// Whether a link cannot be made because this file system has none.

@@ -1,4 +1,4 @@
-//! The seam on Linux.
+//! The seam on Linux, macOS and FreeBSD.
 //!
 //! For: forking a command early, holding it at a socket and letting it go with descriptors; the signal mask, the
 //! dispositions and the terminal's foreground. Not for: deciding anything about them.
@@ -33,9 +33,8 @@ use std::thread::{Builder, JoinHandle};
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg,
-    send, sendmsg, socketpair,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, recv, recvmsg, send, sendmsg,
 };
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 use sneck::Party;
@@ -43,18 +42,25 @@ use sneck::Party;
 use super::{Ended, LetGo};
 use crate::plan::Inherit;
 
-#[path = "linux_process.rs"]
+#[cfg_attr(target_os = "linux", path = "linux_process.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "bsd_process.rs")]
 mod process;
-#[path = "linux_program.rs"]
-mod program;
 pub(crate) use process::bearer;
+use process::others_in_group;
+#[cfg_attr(target_os = "linux", path = "linux_alarm.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "bsd_alarm.rs")]
+mod alarm;
+use alarm::Alarm;
+#[cfg_attr(target_os = "linux", path = "linux_socket.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "bsd_socket.rs")]
+mod socket;
+use socket::{QUIET, say_received, was_received};
+#[path = "unix_program.rs"]
+mod program;
 pub(crate) use program::is_program;
-#[path = "linux_group.rs"]
+#[path = "unix_group.rs"]
 mod group;
-use group::{
-    Alarm, Terminal, group_of, leads_session, others_in_group, signal_own_group, stop_as_asked,
-    stop_group,
-};
+use group::{Terminal, group_of, leads_session, signal_own_group, stop_as_asked, stop_group};
 pub(crate) use group::{can_erase, in_foreground};
 #[path = "unix_signals.rs"]
 mod signals;
@@ -63,7 +69,7 @@ pub(crate) use signals::Relay;
 mod hold;
 pub(crate) use hold::Leash;
 
-/// As many descriptors as the kernel passes in one message (SCM_MAX_FD).
+/// As many descriptors as Linux passes in one message (SCM_MAX_FD); the others pass some more.
 const MOST_DESCRIPTORS: usize = 253;
 
 /// What runs a script that names no interpreter.
@@ -85,9 +91,10 @@ struct Original {
 static ORIGINAL: OnceLock<Original> = OnceLock::new();
 
 /// Rust's runtime ignores SIGPIPE before `main`, so this is read when the program is loaded.
-// SAFETY: .init_array holds pointers to functions of the C ABI without arguments that they need; this is one.
+// SAFETY: the section holds pointers to functions of the C ABI without arguments that they need; this is one.
 #[used]
-#[unsafe(link_section = ".init_array")]
+#[cfg_attr(not(target_os = "macos"), unsafe(link_section = ".init_array"))]
+#[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 static READ_AT_LOAD: extern "C" fn() = read_at_load;
 
 /// Runs before Rust's runtime is set up: system calls and one uncontended `OnceLock` only.
@@ -323,12 +330,7 @@ impl HeldCommand {
             // A parent that ignores SIGCHLD could not learn how the command ended. The command gets it back.
             set_ignored(libc::SIGCHLD, false);
         }
-        let (ours, theirs) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (ours, theirs) = socket::pair()?;
         // SAFETY: the child runs `held` only, which is async-signal-safe, so other threads, if there are any, may hold
         // whatever locks they like; it never returns from there into code of the parent.
         match unsafe { libc::fork() } {
@@ -466,10 +468,13 @@ fn release(hold: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> Result<Reply, Errno>
     // At most 253.
     let count = [inherited.len() as u8];
     let message = [IoSlice::new(&count)];
-    match retry_on_intr(|| sendmsg(hold, &message, &mut ancillary, SendFlags::NOSIGNAL)) {
+    match retry_on_intr(|| sendmsg(hold, &message, &mut ancillary, QUIET)) {
         Ok(_) => {}
         Err(Errno::PIPE | Errno::CONNRESET) => return Ok(Reply::Gone),
         Err(error) => return Err(error),
+    }
+    if !was_received(hold) {
+        return Ok(Reply::Gone);
     }
     let mut error = [0; size_of::<c_int>()];
     let answer = retry_on_intr(|| recv(hold, &mut error[..], RecvFlags::empty()));
@@ -489,7 +494,11 @@ fn release(hold: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> Result<Reply, Errno>
 /// could panic. It is a copy of one thread of a process whose other threads may have held any lock. (rustix's calls are
 /// bare system calls with buffers on the stack, and `OwnedFd` closes with close(2).) `image` is never dropped.
 fn held(mut image: Image, socket: &OwnedFd) -> ! {
-    let error = match receive(socket) {
+    let received = receive(socket);
+    if !matches!(received, Received::Stay) {
+        say_received(socket);
+    }
+    let error = match received {
         Received::Go => {
             give_back_signals();
             image.execute()
@@ -498,7 +507,7 @@ fn held(mut image: Image, socket: &OwnedFd) -> ! {
         Received::Failed(error) => error,
     };
     // Nobody listens if sneck has gone meanwhile; the status says it as well.
-    let _ = send(socket, &error.to_ne_bytes(), SendFlags::NOSIGNAL);
+    let _ = send(socket, &error.to_ne_bytes(), QUIET);
     leave(if error == libc::ENOENT { 127 } else { 126 })
 }
 
@@ -558,8 +567,16 @@ fn leave(status: c_int) -> ! {
 // ---- signals, sessions, terminals ------------------------------------------------------------------------------------
 
 /// The numbers of the real-time signals that are free for use.
+#[cfg(target_os = "linux")]
 fn real_time_signals() -> RangeInclusive<i32> {
     libc::SIGRTMIN()..=libc::SIGRTMAX()
+}
+
+/// macOS has none, and those of FreeBSD (65 to 126) keep their usual effect.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::reversed_empty_ranges, reason = "empty is what is meant")]
+fn real_time_signals() -> RangeInclusive<i32> {
+    1..=0
 }
 
 /// Keeps these signals from this thread; they wait in the kernel.

@@ -1,18 +1,12 @@
-//! Process groups, the terminal that one of them at a time has, and an alarm. Not for: when any of it is wanted.
+//! Process groups, and the terminal that one of them at a time has. Not for: when any of it is wanted.
 
 use super::{HeldCommand, exchange_action, is_ignored, set_ignored};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::OwnedFd;
 
 // ---- the command's group -----------------------------------------------------------------------------------------------
 
@@ -50,44 +44,6 @@ pub(crate) fn group_of(pid: i32) -> Option<i32> {
     // SAFETY: getpgid takes a number and returns one.
     let group = unsafe { libc::getpgid(pid) };
     (group >= 0).then_some(group)
-}
-
-/// Who is left in a group beside its leader; None: it cannot be told.
-///
-/// The kernel has no list of a group's members to ask for. While the leader is not reaped it cannot be asked whether the group is empty either, because a leader
-/// that has ended counts. So this reads what all processes say of themselves.
-pub(crate) fn others_in_group(leader: i32) -> Option<Vec<i32>> {
-    // What is mounted there may be the list of another pid namespace.
-    let myself = std::fs::read_link("/proc/self").ok()?;
-    if myself.to_str()?.parse() != Ok(std::process::id()) {
-        return None;
-    }
-    let mut others = Vec::new();
-    for entry in std::fs::read_dir("/proc").ok()? {
-        let name = entry.ok()?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        // One that has gone since cannot be read.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if pid != leader && is_member(&stat, leader) {
-            others.push(pid);
-        }
-    }
-    Some(others)
-}
-
-/// Whether a line of /proc/N/stat is that of a process of this group that has not ended.
-fn is_member(stat: &str, group: i32) -> bool {
-    // The name may contain anything, parentheses too. Behind it: state, parent, group … the number of threads is the 18th.
-    let Some((_, fields)) = stat.rsplit_once(") ") else {
-        return false;
-    };
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<i32>().ok());
-    // A first thread that has ended while others run is a zombie, too.
-    let has_ended = matches!(fields.first(), Some(&("Z" | "X"))) && number(17) <= Some(1);
-    number(2) == Some(group) && !has_ended
 }
 
 // ---- our own group -----------------------------------------------------------------------------------------------------
@@ -220,69 +176,4 @@ pub(crate) fn in_foreground() -> bool {
 /// Whether the terminal can erase what was written, by what it is said to be.
 pub(crate) fn can_erase() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty())
-}
-
-// ---- the alarm -----------------------------------------------------------------------------------------------------------
-
-/// Rings once, on the clock that goes on while the machine is suspended (that of `sneck::Moment`).
-#[derive(Debug)]
-pub(crate) struct Alarm {
-    timer: OwnedFd,
-}
-
-impl Alarm {
-    pub(crate) fn new() -> io::Result<Alarm> {
-        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
-        Ok(Alarm { timer })
-    }
-
-    /// To ring this long from now, and not when it was to ring before; None: not at all.
-    pub(crate) fn set(&self, wait: Option<Duration>) -> io::Result<()> {
-        let nothing = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let value = match wait {
-            None => nothing,
-            // Zero would mean never.
-            Some(wait) => Timespec::try_from(wait.max(Duration::from_nanos(1)))
-                .map_err(|_| io::Error::from(Errno::INVAL))?,
-        };
-        let once = Itimerspec {
-            it_interval: nothing,
-            it_value: value,
-        };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-        Ok(())
-    }
-
-    /// Waits until there is something to read or the alarm rings, and says whether there is something to read.
-    pub(crate) fn wait(&self, stream: impl AsFd) -> io::Result<bool> {
-        let mut both = [
-            PollFd::new(&stream, PollFlags::IN),
-            PollFd::new(&self.timer, PollFlags::IN),
-        ];
-        retry_on_intr(|| poll(&mut both, None))?;
-        Ok(!both[0].revents().is_empty())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_a_member_of_a_group() {
-        let line = |name: &str, state: char, group: i32, threads: i32| {
-            format!(
-                "12 ({name}) {state} 1 {group} 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 {threads} 0 99\n"
-            )
-        };
-        assert!(is_member(&line("sleep", 'S', 7, 1), 7));
-        assert!(is_member(&line("a) Z 1 9 (b", 'T', 7, 1), 7));
-        assert!(!is_member(&line("sleep", 'S', 8, 1), 7));
-        assert!(!is_member(&line("sleep", 'Z', 7, 1), 7));
-        assert!(is_member(&line("threads", 'Z', 7, 2), 7));
-        assert!(!is_member("", 7));
-    }
 }

@@ -1,15 +1,13 @@
 //! Something else stands at the path: every protocol meets every thing of the table in `sneck_testkit::planted`.
 //!
-//! Not for: content that is nearly right for one protocol alone (`records.rs`).
+//! Not for: content that is nearly right for one protocol alone (`bad_input`).
 
-use crate::{says, setup};
+use crate::{says, setup_at};
 use sneck::{ErrorKind, Sighting, Stale, Standing};
-use sneck_testkit::planted::{Met, THINGS, Thing, protocols, state};
+use sneck_testkit::planted::{Met, Thing, protocols, state, things};
 use sneck_testkit::{Setup, block, must_block};
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
-use std::thread;
 use std::time::Duration;
 
 const A_WHILE: Duration = Duration::from_millis(40);
@@ -18,9 +16,9 @@ const A_WHILE: Duration = Duration::from_millis(40);
 fn all_that_are(wanted: fn(Met) -> bool, check: impl Fn(&str, &Thing, &Setup, &Path)) {
     let mut met = 0;
     for scheme in protocols() {
-        for thing in THINGS {
+        for thing in things() {
             if wanted(thing.met_by(scheme)) {
-                let (setup, path) = setup(scheme);
+                let (setup, path) = setup_at(scheme, "lock");
                 thing.plant(&path);
                 println!("{scheme} meets {}", thing.name);
                 check(scheme, thing, &setup, &path);
@@ -151,90 +149,21 @@ fn the_content_of_a_kernel_locks_file_is_never_touched() {
 }
 
 #[test]
-fn a_gigabyte_is_not_read_to_find_that_it_is_no_lock() {
-    for scheme in protocols() {
-        let (setup, path) = setup(scheme);
-        let huge = THINGS.iter().find(|t| t.name.starts_with("a gigabyte"));
-        huge.expect("it is in the table").plant(&path);
-        let mut child = setup.child();
-        let read = |pid: u32| {
-            let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("/proc is there");
-            let line = io.lines().find_map(|l| l.strip_prefix("rchar: "));
-            line.and_then(|n| n.parse::<u64>().ok()).expect("a number")
-        };
-        let before = read(child.pid());
-        child.tell("acquire it once");
-        block::until("it is held or refused", || {
-            child.has_said("held") || child.has_said("refused")
-        });
-        let more = read(child.pid()) - before;
-        assert!(more < 1 << 20, "{scheme} read {more} bytes");
-    }
-}
-
-/// Writes to a FIFO as soon as somebody reads it. Killed and reaped when dropped.
-struct Writer(Child);
-
-impl Writer {
-    fn start(path: &Path) -> Writer {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", ": >\"$1\"", "sh"]).arg(path);
-        let writer = Writer(shell.spawn().expect("`sh` is there"));
-        thread::sleep(Duration::from_millis(50));
-        writer
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Whoever opens one end of a FIFO lets the other one go on; a device may do anything.
-#[test]
-fn nothing_but_a_regular_file_or_a_folder_is_opened() {
-    for scheme in protocols() {
-        let (fifo, path) = setup(scheme);
-        let planted = THINGS.iter().find(|t| t.name == "a FIFO");
-        planted.expect("it is in the table").plant(&path);
-        let mut writer = Writer::start(&path);
-        assert!(is_refused(&fifo, &path).contains("FIFO"));
-        thread::sleep(Duration::from_millis(20));
-        let ended = writer.0.try_wait().expect("our own child");
-        assert!(ended.is_none(), "{scheme}: it was let go on");
-    }
-}
-
-#[test]
-fn nothing_is_made_or_changed_behind_a_link() {
-    for scheme in protocols() {
-        for target in ["nowhere", "there", "away"] {
-            let (setup, path) = setup(scheme);
-            let there = setup.folder.join("there");
-            fs::write(&there, "content").expect("our own folder");
-            fs::create_dir(setup.folder.join("away")).expect("our own folder");
-            let before = state(&there);
-            std::os::unix::fs::symlink(target, &path).expect("our own folder");
-            assert!(is_refused(&setup, &path).contains("link"));
-            assert_eq!(state(&there), before);
-            assert_eq!(crate::names(&setup.folder.join("away")), [""; 0]);
-            assert_eq!(
-                crate::names(setup.folder.path()),
-                ["away", "lock", "there"],
-                "{scheme}: nothing was made"
-            );
-        }
-    }
-}
-
-#[test]
-fn every_protocol_of_files_is_in_the_table() {
+fn every_protocol_of_files_is_in_the_table_or_is_said_to_be_missing_here() {
     let registry = sneck::Registry::local();
-    let mut known: Vec<&str> = registry.schemes().filter(|s| *s != "memory").collect();
-    let mut tried = protocols();
-    known.sort_unstable();
-    tried.sort_unstable();
-    assert_eq!(known, tried);
+    let folder = sneck_testkit::Folder::new();
+    let here = protocols();
+    let known: Vec<&str> = registry.schemes().filter(|s| *s != "memory").collect();
+    assert!(here.iter().all(|scheme| known.contains(scheme)));
+    for missing in known.iter().filter(|s| !here.contains(s)) {
+        let place = sneck::Place::file(*missing, folder.join("lock"));
+        let error = match sneck::Lock::builder().at(&place) {
+            Ok(lock) => lock.try_acquire().expect_err("it is not to be had here"),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains(missing), "{error}");
+        assert!(error.advice().is_some(), "what else to use: {error}");
+        assert_eq!(crate::names(folder.path()), [""; 0], "nothing was made");
+    }
 }

@@ -4,10 +4,8 @@
 
 use crate::{claimed, dead, setup};
 use sneck::{Cleared, Error, ErrorKind, Event, Observer, Sighting, Stale, Standing, Verdict};
-use sneck_testkit::planted::{Met, THINGS, protocols, protocols_with_numbers, state};
-use sneck_testkit::{PATIENCE, Setup};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use sneck_testkit::planted::{Met, protocols, protocols_with_numbers, state, things};
+use sneck_testkit::{PATIENCE, Setup, sys};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -44,8 +42,7 @@ impl Log {
 }
 
 fn number(path: &Path) -> u64 {
-    let look = fs::symlink_metadata(path).expect("something stands there");
-    look.ino()
+    sys::file_number(path).expect("something stands there")
 }
 
 pub(crate) fn watched(setup: &Setup, policy: Stale) -> (sneck::Lock, Log) {
@@ -89,7 +86,7 @@ fn breaking_on_request_removes_what_is_stale_and_tells_whose_it_was() {
 #[test]
 fn breaking_on_request_leaves_what_is_not_stale_and_says_why() {
     for scheme in protocols_with_numbers() {
-        let (live, path) = claimed(scheme, 1);
+        let (live, path) = claimed(scheme, sys::somebody());
         let (never, _) = claimed(scheme, dead());
         let before = state(&path);
         for (setup, policy) in [
@@ -238,7 +235,7 @@ fn what_the_kernel_keeps_cannot_be_forced_and_this_is_said() {
 #[test]
 fn force_removes_claims_of_its_own_protocol_and_nothing_else() {
     for scheme in protocols_with_numbers() {
-        for thing in THINGS {
+        for thing in things() {
             let setup = setup(scheme);
             let path = setup.folder.join("lock");
             thing.plant(&path);
@@ -275,7 +272,7 @@ fn force_removes_claims_of_its_own_protocol_and_nothing_else() {
 fn by_age_claims_that_name_nobody_go_too_and_nothing_that_is_no_claim() {
     for scheme in protocols_with_numbers() {
         let mut planted = Vec::new();
-        for thing in THINGS {
+        for thing in things() {
             let setup = setup(scheme);
             let path = setup.folder.join("lock");
             thing.plant(&path);

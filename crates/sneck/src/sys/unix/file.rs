@@ -2,13 +2,16 @@
 #![allow(clippy::disallowed_methods)] // the one place for flock(2)
 
 use crate::Mode;
+use crate::sys::platform::filesystem;
+pub(crate) use crate::sys::platform::filesystem::{is_network, is_network_descriptor};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode as Bits, OFlags, Stat, Timestamps, UTIME_NOW,
-    flock as flock2, fstat, fstatfs, ftruncate, futimens, open, openat, statat,
+    flock as flock2, fstat, ftruncate, futimens, open, statat,
 };
 use rustix::io::Errno;
 use std::io;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -17,10 +20,19 @@ pub type Descriptor = OwnedFd;
 /// A borrowed descriptor.
 pub type Borrowed<'a> = BorrowedFd<'a>;
 
-/// Lend a descriptor.
-pub(crate) fn borrow(fd: &Descriptor) -> Borrowed<'_> {
-    fd.as_fd()
+/// Lend a descriptor to a command, which then holds what is locked by it.
+pub(crate) fn lend(fd: &Descriptor) -> Option<Borrowed<'_>> {
+    Some(fd.as_fd())
 }
+
+/// The protocols that this system cannot speak, and what to use instead.
+pub(crate) const UNSPOKEN: [(&str, &str, &str); 0] = [];
+/// What stands before the number in a record.
+pub(crate) const RECORD_PREFIX: &str = "";
+
+/// Whoever sleeps in the kernel's queue. A signal ends it, so the call need not know by what.
+#[derive(Debug)]
+pub(crate) struct Asleep<'a>(pub(crate) PhantomData<&'a ()>);
 
 /// Which file: device and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +81,8 @@ pub(crate) struct Look {
 }
 
 impl Look {
+    // What these numbers are made of differs from system to system.
+    #[allow(clippy::unnecessary_cast)]
     pub(super) fn of(stat: &Stat) -> Look {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Kind::Regular,
@@ -80,12 +94,12 @@ impl Look {
         };
         Look {
             inode: Inode {
-                device: stat.st_dev,
-                number: stat.st_ino,
+                device: stat.st_dev as u64,
+                number: stat.st_ino as u64,
             },
             kind,
             size: u64::try_from(stat.st_size).unwrap_or(0),
-            links: stat.st_nlink,
+            links: stat.st_nlink as u64,
             is_ours: stat.st_mode & 0o1022 == 0o1000,
             changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
         }
@@ -198,7 +212,7 @@ pub(crate) fn try_flock(fd: &impl AsFd, mode: Mode) -> io::Result<Tried> {
 }
 
 /// Sleep in flock(2). Interrupted by a signal: `ErrorKind::Interrupted`.
-pub(crate) fn flock(fd: &impl AsFd, mode: Mode) -> io::Result<()> {
+pub(crate) fn flock(fd: &impl AsFd, mode: Mode, _: &Asleep<'_>) -> io::Result<()> {
     let operation = match mode {
         Mode::Exclusive => FlockOperation::LockExclusive,
         Mode::Shared => FlockOperation::LockShared,
@@ -209,6 +223,16 @@ pub(crate) fn flock(fd: &impl AsFd, mode: Mode) -> io::Result<()> {
 /// Give up a flock, for every copy of the descriptor.
 pub(crate) fn unflock(fd: &impl AsFd) -> io::Result<()> {
     Ok(flock2(fd, FlockOperation::Unlock)?)
+}
+
+/// One try for the live mark of a claim: a flock on its own inode.
+pub(crate) fn try_mark(claim: &impl AsFd) -> io::Result<Tried> {
+    try_flock(claim, Mode::Exclusive)
+}
+
+/// Give it up.
+pub(crate) fn unmark(claim: &impl AsFd) -> io::Result<()> {
+    unflock(claim)
 }
 
 /// The first bytes of a file, from its beginning.
@@ -245,36 +269,6 @@ pub(crate) fn touch(fd: &impl AsFd) -> io::Result<()> {
     Ok(futimens(fd, &times)?)
 }
 
-/// Whether a path lies on a file system that other machines write to. Events and pids mean nothing there.
-pub(crate) fn is_network(path: &Path) -> bool {
-    let Ok(fd) = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Bits::empty()) else {
-        return false;
-    };
-    is_network_descriptor(&fd)
-}
-
-/// The same of a descriptor.
-pub(crate) fn is_network_descriptor(fd: &impl AsFd) -> bool {
-    // From linux/magic.h and the file systems' own headers: NFS, SMB, SMB2, CIFS, 9P, AFS, CODA, NCP, CEPH, OCFS2, GFS2, LUSTRE. FUSE can be
-    // either and counts as local: bindfs and friends raise events, sshfs does no locks worth the name.
-    const NETWORK: [u64; 12] = [
-        0x6969,
-        0x517b,
-        0xfe53_4d42,
-        0xff53_4d42,
-        0x0102_1997,
-        0x5346_414f,
-        0x7375_7245,
-        0x564c,
-        0x00c3_6400,
-        0x7461_636f,
-        0x0116_1970,
-        0x0bd0_0bd0,
-    ];
-    let magic = fstatfs(fd).map(|s| s.f_type as u64 & 0xffff_ffff);
-    magic.is_ok_and(|m| NETWORK.contains(&m))
-}
-
 /// What an error of the operating system means for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
@@ -296,7 +290,9 @@ pub(crate) enum Meaning {
 
 /// Sort an error.
 pub(crate) fn meaning(error: &io::Error) -> Meaning {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
+    let error = error.raw_os_error().map(Errno::from_raw_os_error);
+    match error {
+        Some(own) if filesystem::is_link_there(own) => Meaning::WrongKind,
         Some(Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::NODEV) => Meaning::WrongKind,
         Some(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK | Errno::INVAL) => Meaning::Unsupported,
         Some(Errno::ACCESS | Errno::PERM) => Meaning::NoPermission,

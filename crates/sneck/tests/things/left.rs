@@ -5,14 +5,17 @@
 use crate::force::watched;
 use crate::{is_left_alone, setup, verdict};
 use sneck::{ErrorKind, Party, Sighting, Stale, Verdict};
-use sneck_testkit::planted::protocols_with_numbers;
+use sneck_testkit::planted::{of_these, protocols_with_numbers};
 
 #[test]
 fn a_claim_that_is_left_lasts_until_it_is_released_for_its_party_and_the_removal_is_told() {
     for scheme in protocols_with_numbers() {
         let setup = setup(scheme);
         let child = setup.child();
-        let (party, other) = (Party::process(child.pid()), Party::process(1));
+        let (party, other) = (
+            Party::process(child.pid()),
+            Party::process(sneck_testkit::sys::somebody()),
+        );
         let guard = setup.lock_with(|b| b.party(party)).try_acquire();
         guard.expect("it is free").leave().expect("it can be left");
         assert_eq!(verdict(&setup), Verdict::Alive, "{scheme}");
@@ -52,7 +55,7 @@ fn a_claim_that_is_left_in_our_own_name_keeps_its_mark() {
 
 #[test]
 fn a_lock_of_which_nothing_would_stay_is_released_and_says_that_it_cannot_be_left() {
-    for scheme in ["flock", "fcntl"] {
+    for scheme in of_these(&["flock", "fcntl"]) {
         let setup = setup(scheme);
         let guard = setup.lock().try_acquire().expect("it is free");
         let error = guard.leave().expect_err("nothing would stay");

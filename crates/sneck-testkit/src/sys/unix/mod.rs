@@ -1,0 +1,616 @@
+//! What tests need of Unix: forks, signals, limits, other users. What children are told that only Unix can do: `commands.rs`. Processes that stand still
+//! at each of their system calls: `trace.rs`; systems that lack something: `lack.rs`.
+
+mod commands;
+mod lack;
+mod trace;
+
+pub(crate) use commands::obey;
+pub use lack::{Lack, lack};
+pub use trace::{Call, Traced, mark, trace};
+
+/// The conformance functions that want what only Unix has.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! each_function_of_this_system {
+    ($waiting:ident) => {
+        $crate::each_conformance_function! { $waiting:
+            a_forked_child_cannot_release_what_its_parent_holds
+            a_forked_child_that_lives_on_keeps_nothing
+            a_forked_child_acquires_whatever_other_threads_were_doing
+            a_signal_handler_interrupts_a_wait_for_another_process
+            a_signal_handler_interrupts_a_wait_for_another_thread
+            a_signal_handler_interrupts_a_wait_until_it_is_free
+        }
+    };
+}
+
+use crate::PATIENCE;
+use crate::planted::{Plant, Thing, thing};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, makedev, mknodat};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, waitpid};
+use rustix::time::{ClockId, clock_gettime};
+use std::fmt::Display;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::mem::{MaybeUninit, zeroed};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::Command;
+use std::ptr;
+
+/// Nanoseconds on a clock that all processes of the machine share.
+pub fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let nanos = now.tv_sec * 1_000_000_000 + now.tv_nsec;
+    u64::try_from(nanos).unwrap_or(0)
+}
+
+/// The number of this thread.
+pub fn thread_number() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+/// A child made by fork(2), without exec. Killed and reaped when dropped, unless it has been waited for.
+#[derive(Debug)]
+pub struct Fork {
+    pid: Option<Pid>,
+}
+
+/// Fork, and run this in the child; what it returns is the child's exit status. A child that panics ends with 101, one that hangs is
+/// ended by SIGALRM.
+///
+/// # Panics
+/// If there can be no fork.
+pub fn fork(work: impl FnOnce() -> i32) -> Fork {
+    // SAFETY: the child is one thread of a program that may have had several. It runs `work`, whose business it is to do only what the C library
+    // allows there (its allocator is fork-safe), and leaves by _exit: no destructors or handlers of the parent run.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // Before the test itself runs out of patience.
+        let seconds = u32::try_from(PATIENCE.as_secs() / 3).unwrap_or(20);
+        // SAFETY: alarm(2) has no preconditions.
+        unsafe { libc::alarm(seconds) };
+        let status = catch_unwind(AssertUnwindSafe(work)).unwrap_or(101);
+        // SAFETY: ends this process at once.
+        unsafe { libc::_exit(status) }
+    }
+    let pid = Pid::from_raw(pid).filter(|_| pid > 0);
+    assert!(pid.is_some(), "fork: {}", io::Error::last_os_error());
+    Fork { pid }
+}
+
+impl Fork {
+    /// Its number.
+    ///
+    /// # Panics
+    /// If it has been waited for.
+    pub fn pid(&self) -> u32 {
+        let pid = self.pid.expect("the fork has not been waited for");
+        pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Wait for its end: the exit status, or 128 and the signal.
+    ///
+    /// # Panics
+    /// If it cannot be waited for.
+    pub fn wait(mut self) -> i32 {
+        let pid = self.pid.take().expect("a fork is waited for once");
+        wait_for(pid)
+    }
+
+    /// Let it live on when this goes.
+    pub fn leave(mut self) -> u32 {
+        let pid = self.pid();
+        self.pid = None;
+        pid
+    }
+}
+
+impl Drop for Fork {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid.take() {
+            let _ = kill_process(pid, Signal::KILL);
+            wait_for(pid);
+        }
+    }
+}
+
+/// A process whose first thread is gone while another one lives on: a zombie to whoever looks at its state, and alive. Ended when dropped.
+///
+/// # Panics
+/// If there can be no fork.
+pub fn zombie_leader() -> Fork {
+    let fork = fork(|| {
+        std::thread::spawn(|| {
+            loop {
+                std::thread::sleep(PATIENCE);
+            }
+        });
+        // SAFETY: exit(2), the bare system call, ends this thread alone and takes one number. Nothing that lives on refers to this thread's stack.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+        1
+    });
+    let process = format!("/proc/{}", fork.pid());
+    crate::block::until("the first thread is gone and another one lives", || {
+        let stat = fs::read_to_string(format!("{process}/stat"));
+        let threads = fs::read_dir(format!("{process}/task"));
+        stat.is_ok_and(|s| s.contains(") Z ")) && threads.is_ok_and(|t| t.count() == 2)
+    });
+    fork
+}
+
+fn wait_for(pid: Pid) -> i32 {
+    loop {
+        match waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                let signal = status.terminating_signal().map(|s| 128 + s);
+                return status.exit_status().or(signal).unwrap_or(-1);
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("waitpid: {error}"),
+        }
+    }
+}
+
+/// Sleep until nobody holds the other end of our standard input any more, for as long as that takes.
+pub fn until_hangup() {
+    // SAFETY: alarm(2) has no preconditions. It takes back the one that `fork` set.
+    unsafe { libc::alarm(0) };
+    let input = io::stdin();
+    loop {
+        let mut fds = [PollFd::new(&input, PollFlags::empty())];
+        let _ = poll(&mut fds, None);
+        if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+            return;
+        }
+    }
+}
+
+fn full_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set it is given.
+    unsafe { libc::sigfillset(set.as_mut_ptr()) };
+    // SAFETY: initialised in the line above.
+    unsafe { set.assume_init() }
+}
+
+/// The command starts with every signal blocked.
+pub fn block_all_signals(command: &mut Command) {
+    let all = full_set();
+    let block = move || {
+        // SAFETY: a valid set; the old mask is not asked for; async-signal-safe, as is wanted between fork and exec.
+        match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, ptr::null_mut()) } {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    };
+    // SAFETY: `block` calls one async-signal-safe function and touches nothing that the parent's threads may have locked.
+    unsafe { command.pre_exec(block) };
+}
+
+/// The signal that tests send: its usual action ends the process, so a test that forgets [`handle_signal`] notices.
+pub const SIGNAL: i32 = libc::SIGUSR1;
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// From now on [`SIGNAL`] runs a handler, without SA_RESTART: it interrupts system calls.
+///
+/// # Panics
+/// If the system refuses.
+pub fn handle_signal() {
+    // SAFETY: sigaction is a plain C struct for which all zeroes is a value.
+    let mut action: libc::sigaction = unsafe { zeroed() };
+    action.sa_sigaction = nothing as *const () as libc::sighandler_t;
+    // SAFETY: the handler has the right type and does nothing; the action is valid; the old one is not asked for.
+    let done = unsafe { libc::sigaction(SIGNAL, &raw const action, ptr::null_mut()) };
+    assert_eq!(done, 0, "sigaction: {}", io::Error::last_os_error());
+}
+
+/// Send [`SIGNAL`] to one thread of this process.
+///
+/// # Panics
+/// If there is no such thread.
+pub fn signal_thread(thread: i32) {
+    let own = libc::pid_t::try_from(std::process::id()).unwrap_or(0);
+    // SAFETY: tgkill takes three numbers.
+    let done = unsafe { libc::syscall(libc::SYS_tgkill, own, thread, SIGNAL) };
+    assert_eq!(done, 0, "tgkill: {}", io::Error::last_os_error());
+}
+
+/// Block [`SIGNAL`] in this thread, and have one wait to be delivered.
+///
+/// # Panics
+/// If the system refuses.
+pub fn block_and_raise() {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set it is given.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: initialised in the line above.
+    let mut set = unsafe { set.assume_init() };
+    // SAFETY: an initialised set and a valid signal number.
+    unsafe { libc::sigaddset(&raw mut set, SIGNAL) };
+    // SAFETY: a valid set; a thread may change its own mask.
+    let done = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
+    assert_eq!(done, 0);
+    signal_thread(thread_number());
+}
+
+/// The signals that this thread blocks and that wait for it or its process, as the kernel writes them.
+///
+/// # Panics
+/// If /proc is not there.
+pub fn signal_state() -> String {
+    let status = fs::read_to_string("/proc/thread-self/status").expect("/proc is there");
+    let wanted = ["SigBlk", "SigPnd", "ShdPnd"];
+    let lines = status
+        .lines()
+        .filter(|l| wanted.iter().any(|w| l.starts_with(w)));
+    lines
+        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(""))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// No more signals may be queued, which a timer needs.
+///
+/// # Panics
+/// If the system refuses.
+pub fn no_timers() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(Resource::Sigpending, none).expect("a limit can be lowered");
+}
+
+/// How many descriptors this process has open.
+///
+/// # Panics
+/// If /proc is not there.
+pub fn count_descriptors() -> usize {
+    let open = fs::read_dir("/proc/self/fd").expect("/proc is there");
+    open.count()
+}
+
+/// How many threads this process has.
+///
+/// # Panics
+/// If /proc is not there.
+pub fn count_threads() -> usize {
+    fs::read_dir("/proc/self/task")
+        .expect("/proc is there")
+        .count()
+}
+
+/// Whether this process may do everything.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Nobody's number.
+pub const NOBODY: u32 = 65534;
+
+/// Become a user without rights, for good. Whoever is no root is one already.
+///
+/// # Panics
+/// If the system refuses.
+pub fn become_user(uid: u32) {
+    if !is_root() {
+        return;
+    }
+    // SAFETY: no groups at all: the pointer is not read.
+    let groups = unsafe { libc::setgroups(0, ptr::null()) };
+    // SAFETY: takes numbers. The C library tells all threads.
+    let group = unsafe { libc::setresgid(uid, uid, uid) };
+    // SAFETY: as above.
+    let user = unsafe { libc::setresuid(uid, uid, uid) };
+    assert_eq!(
+        (groups, group, user),
+        (0, 0, 0),
+        "{}",
+        io::Error::last_os_error()
+    );
+}
+
+/// Take inotify instances until there are no more for this user. They are held until the process ends.
+pub fn exhaust_inotify() -> usize {
+    let mut taken = 0;
+    while let Ok(instance) = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC) {
+        std::mem::forget(instance);
+        taken += 1;
+    }
+    taken
+}
+
+/// Let a process stand still.
+///
+/// # Panics
+/// If there is no such process.
+pub fn stop(pid: u32) {
+    signal_process(pid, Signal::STOP);
+}
+
+/// Let a process that stands still go on.
+///
+/// # Panics
+/// If there is no such process.
+pub fn go_on(pid: u32) {
+    signal_process(pid, Signal::CONT);
+}
+
+/// Send a signal by number to a process.
+///
+/// # Panics
+/// If there is no such process.
+pub fn signal_process(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process number"), signal).expect("the process is there");
+}
+
+/// Whether the process is there, and no zombie.
+pub fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|s| !s.contains(") Z "))
+}
+
+/// Wait until one's own child is dead altogether, which nobody has waited for: a zombie without threads.
+///
+/// # Panics
+/// If it does not die.
+pub fn until_ended(child: &std::process::Child) {
+    let process = format!("/proc/{}", child.id());
+    crate::block::until("the child is a zombie, all its threads gone", || {
+        let stat = fs::read_to_string(format!("{process}/stat"));
+        let threads = fs::read_dir(format!("{process}/task"));
+        stat.is_ok_and(|s| s.contains(") Z ")) && threads.is_ok_and(|t| t.count() == 1)
+    });
+}
+
+/// Whether the process sleeps in the kernel, waiting for something.
+pub fn sleeps(pid: u32, thread: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
+    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after.trim_start().starts_with('S')
+}
+
+/// A number that no process has and none will ever get: the kernel gives away smaller ones only.
+pub const NO_PROCESS: u32 = 4_194_304;
+
+/// The name of this machine.
+pub fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}
+
+/// Whether the kernel shows this process all others, and their locks: not in a pid namespace of its own.
+pub fn sees_all_processes() -> bool {
+    // PROC_PID_INIT_INO: the number of the machine's own pid namespace.
+    let own = fs::read_link("/proc/self/ns/pid");
+    own.is_ok_and(|l| l.as_os_str() == "pid:[4026531836]")
+}
+
+/// What tells this file from all others of its file system, a link not followed. None: nothing stands there.
+pub fn file_number(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|m| m.ino())
+}
+
+/// Let all users look into a folder.
+///
+/// # Panics
+/// If it is not ours.
+pub fn let_others_in(folder: &Path) {
+    fs::set_permissions(folder, Permissions::from_mode(0o755))
+        .expect("the mode of one's own folder can be changed");
+}
+
+/// A file that several processes write to at once, line by line.
+#[derive(Debug)]
+pub struct Lines(File);
+
+impl Lines {
+    /// Open it, or begin it.
+    ///
+    /// # Panics
+    /// If the file system does not let us.
+    pub fn open(path: &Path) -> Lines {
+        let file = File::options().append(true).create(true).open(path);
+        Lines(file.expect("a file of a test's own can be opened"))
+    }
+
+    /// Write one. One write of a file opened for appending: lines of several processes do not mix.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn add(&self, line: &str) {
+        let written = (&self.0).write_all(line.as_bytes());
+        written.expect("a file of a test's own can be written");
+    }
+}
+
+/// Make the claim that `symlink` makes.
+///
+/// # Errors
+/// `AlreadyExists`, or what the file system says.
+pub fn make_link(pid: impl Display, path: &Path) -> io::Result<()> {
+    symlink(pid.to_string(), path)
+}
+
+/// What stands in a claim of `symlink`.
+pub fn read_link(path: &Path) -> Option<String> {
+    Some(fs::read_link(path).ok()?.to_str()?.to_owned())
+}
+
+/// Remove a claim of `symlink`, by its name.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_link(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
+}
+
+/// Make another program's directory look as one of this library.
+///
+/// # Errors
+/// What the file system says.
+pub fn sign_folder(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(0o1755))
+}
+
+/// A process that always lives.
+pub fn somebody() -> u32 {
+    1
+}
+
+/// The ways in which other programs lock a whole file here, that are flock's family.
+pub const WAYS_TO_LOCK: &[&str] = &["flock"];
+
+/// A file that is locked as other programs do it. It is unlocked when this goes.
+#[derive(Debug)]
+pub struct Strange {
+    file: File,
+}
+
+impl Strange {
+    /// Lock it in this way. None: somebody else has it.
+    ///
+    /// # Panics
+    /// If that does not work otherwise.
+    pub fn try_lock(_: &str, path: &Path, mode: sneck::Mode) -> Option<Strange> {
+        let how = match mode {
+            sneck::Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+            sneck::Mode::Shared => FlockOperation::NonBlockingLockShared,
+        };
+        let file = lockable(path);
+        match flock(&file, how) {
+            Ok(()) => Some(Strange { file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => None,
+            Err(error) => panic!("flock: {error}"),
+        }
+    }
+
+    /// Lock it in this way, and sleep until that is done.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn lock(_: &str, path: &Path, mode: sneck::Mode) -> Strange {
+        let how = match mode {
+            sneck::Mode::Exclusive => FlockOperation::LockExclusive,
+            sneck::Mode::Shared => FlockOperation::LockShared,
+        };
+        let file = lockable(path);
+        flock(&file, how).expect("it is waited for");
+        Strange { file }
+    }
+}
+
+impl Strange {
+    /// Unlock it, and keep it open.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn unlock(self) -> File {
+        flock(&self.file, FlockOperation::Unlock).expect("it is locked");
+        self.file
+    }
+}
+
+/// Wait until so many stand in the kernel's queue for this file.
+///
+/// # Panics
+/// If they do not come to.
+pub fn until_queued(path: &Path, count: usize) {
+    let inode = file_number(path).expect("it is there");
+    let file = format!(":{inode}");
+    crate::block::until("they stand in the queue", || {
+        let list = fs::read_to_string("/proc/locks").expect("/proc is there");
+        let waits = |line: &&str| {
+            let place = line.split_whitespace().find(|w| w.contains(&file));
+            line.contains("->") && place.is_some_and(|p| p.ends_with(&file))
+        };
+        list.lines().filter(waits).count() == count
+    });
+}
+
+/// Whoever holds one of these loses it when the file is removed.
+pub const LOST_WHEN_REMOVED: &[&str] = &["flock", "pidfile"];
+
+fn lockable(path: &Path) -> File {
+    let mut options = File::options();
+    let file = options.read(true).write(true).create(true).truncate(false);
+    file.open(path).expect("a lock file can be opened")
+}
+
+/// The protocols of files that this system has.
+pub(crate) const PROTOCOLS: &[&str] = &[
+    "flock", "fcntl", "symlink", "pidfile", "shlock", "labm8", "dotlock", "mkdir",
+];
+
+/// What can stand at a lock's path here alone.
+pub(crate) fn things() -> &'static [Thing] {
+    THINGS
+}
+
+const THINGS: &[Thing] = &[
+    thing("a FIFO", Plant::Special(|p| make_node(p, FileType::Fifo))),
+    // The name stays when the listener goes.
+    thing(
+        "a socket",
+        Plant::Special(|p| drop(UnixListener::bind(p).expect("a socket"))),
+    ),
+    thing(
+        "a device",
+        Plant::Special(|p| make_node(p, FileType::CharacterDevice)),
+    ),
+    thing("a link to a file", Plant::Link("/etc/passwd")),
+    thing("a link to its folder", Plant::Link(".")),
+    thing("a link to itself", Plant::Link("lock")),
+];
+
+/// A FIFO, or the device that reads as nothing at all.
+fn make_node(path: &Path, kind: FileType) {
+    let made = mknodat(CWD, path, kind, Mode::from_raw_mode(0o666), makedev(1, 3));
+    assert!(
+        made.is_ok(),
+        "mknod of a {kind:?}: {made:?} (a device takes root, in a machine that allows it)"
+    );
+}
+
+/// Everything about a name that a careless opener changes. Not the time of access, which looking changes.
+///
+/// # Panics
+/// If nothing stands there.
+pub fn state(path: &Path) -> String {
+    let look = fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    // Root reads what others cannot, and nobody reads a gigabyte of nothing.
+    let content = if look.is_file() && look.len() < 1 << 20 {
+        format!("{:?}", fs::read(path).ok())
+    } else if look.is_dir() {
+        let names = fs::read_dir(path).map(|all| all.flatten().map(|e| e.file_name()));
+        let mut names: Vec<_> = names.into_iter().flatten().collect();
+        names.sort();
+        format!("{names:?}")
+    } else {
+        format!("{:?}", fs::read_link(path).ok())
+    };
+    format!(
+        "{:?} {} {} {:o} {}:{} {} {} {} {}.{} {}.{} {content}",
+        look.file_type(),
+        look.dev(),
+        look.ino(),
+        look.mode(),
+        look.uid(),
+        look.gid(),
+        look.nlink(),
+        look.size(),
+        look.blocks(),
+        look.mtime(),
+        look.mtime_nsec(),
+        look.ctime(),
+        look.ctime_nsec(),
+    )
+}

@@ -1,0 +1,64 @@
+//! What file systems do on macOS and FreeBSD in their own way. Not for: what every Unix does (`unix/file.rs`, `unix/folder.rs`).
+//!
+//! There are no files without a name: claims are made under a hidden name and linked. FreeBSD cannot rename without replacing either.
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode as Bits, OFlags, fstatfs, statfs};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+
+/// To open a directory without the right to list it.
+pub(in crate::sys) const UNLISTED: OFlags = OFlags::from_bits_retain(libc::O_SEARCH as u32);
+
+/// Whether mkdir(2) gives a directory the sticky bit that it is asked for, where the file system knows one: here it takes over the rights alone.
+pub(in crate::sys) const MKDIR_IS_STICKY: bool = false;
+
+pub(in crate::sys) fn unnamed(_: &impl AsFd, _: Bits) -> io::Result<OwnedFd> {
+    Err(Errno::NOTSUP.into())
+}
+
+pub(in crate::sys) fn name_it(_: &impl AsFd, _: &impl AsFd, _: &OsStr) -> io::Result<()> {
+    Err(Errno::NOTSUP.into())
+}
+
+/// Give a file another name in the same folder, never in place of what stands there: `AlreadyExists` then.
+#[cfg(target_os = "macos")]
+pub(in crate::sys) fn rename(folder: &impl AsFd, name: &OsStr, other: &OsStr) -> io::Result<()> {
+    use rustix::fs::{RenameFlags, renameat_with};
+    Ok(renameat_with(
+        folder,
+        name,
+        folder,
+        other,
+        RenameFlags::NOREPLACE,
+    )?)
+}
+
+/// FreeBSD has no such call.
+#[cfg(target_os = "freebsd")]
+pub(in crate::sys) fn rename(_: &impl AsFd, _: &OsStr, _: &OsStr) -> io::Result<()> {
+    Err(Errno::NOTSUP.into())
+}
+
+/// Whether the error says that a symbolic link stands where none is followed, in a way of this system's own: FreeBSD's O_NOFOLLOW answers EMLINK, not ELOOP.
+pub(in crate::sys) fn is_link_there(error: Errno) -> bool {
+    cfg!(target_os = "freebsd") && error == Errno::MLINK
+}
+
+/// Whether a path lies on a file system that other machines write to. Events and pids mean nothing there.
+pub(crate) fn is_network(path: &Path) -> bool {
+    statfs(path).is_ok_and(|s| s.f_flags & LOCAL == 0)
+}
+
+/// The same of a descriptor.
+pub(crate) fn is_network_descriptor(fd: &impl AsFd) -> bool {
+    fstatfs(fd).is_ok_and(|s| s.f_flags & LOCAL == 0)
+}
+
+/// File systems say it of themselves. Those of FUSE may be either, and say what their program said.
+#[cfg(target_os = "macos")]
+const LOCAL: u32 = libc::MNT_LOCAL as u32;
+#[cfg(target_os = "freebsd")]
+const LOCAL: u64 = libc::MNT_LOCAL;

@@ -1,0 +1,81 @@
+//! What file systems do on Linux alone: files without a name, descriptors that only name a place, renaming without replacing, and which of them are a network's.
+//!
+//! Not for: what every Unix does (`unix/file.rs`, `unix/folder.rs`).
+
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, CWD, Mode as Bits, OFlags, RenameFlags, fstatfs, linkat, openat, renameat_with,
+};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+
+/// To open a directory without the right to list it.
+pub(in crate::sys) const UNLISTED: OFlags = OFlags::PATH;
+
+/// Whether mkdir(2) gives a directory the sticky bit that it is asked for, where the file system knows one.
+pub(in crate::sys) const MKDIR_IS_STICKY: bool = true;
+
+/// A file that has no name yet. Not every file system can.
+pub(in crate::sys) fn unnamed(folder: &impl AsFd, mode: Bits) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    Ok(openat(folder, ".", flags, mode)?)
+}
+
+/// Give such a file its name; `AlreadyExists` if that is taken.
+pub(in crate::sys) fn name_it(
+    file: &impl AsFd,
+    folder: &impl AsFd,
+    name: &OsStr,
+) -> io::Result<()> {
+    // AT_EMPTY_PATH would ask for CAP_DAC_READ_SEARCH (before Linux 6.10).
+    let magic = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    Ok(linkat(CWD, magic, folder, name, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// Give a file another name in the same folder, never in place of what stands there: `AlreadyExists` then.
+pub(in crate::sys) fn rename(folder: &impl AsFd, name: &OsStr, other: &OsStr) -> io::Result<()> {
+    Ok(renameat_with(
+        folder,
+        name,
+        folder,
+        other,
+        RenameFlags::NOREPLACE,
+    )?)
+}
+
+/// Whether the error says that a symbolic link stands where none is followed, in a way of this system's own.
+pub(in crate::sys) fn is_link_there(_: Errno) -> bool {
+    false
+}
+
+/// Whether a path lies on a file system that other machines write to. Events and pids mean nothing there.
+pub(crate) fn is_network(path: &Path) -> bool {
+    let Ok(fd) = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Bits::empty()) else {
+        return false;
+    };
+    is_network_descriptor(&fd)
+}
+
+/// The same of a descriptor.
+pub(crate) fn is_network_descriptor(fd: &impl AsFd) -> bool {
+    // From linux/magic.h and the file systems' own headers: NFS, SMB, SMB2, CIFS, 9P, AFS, CODA, NCP, CEPH, OCFS2, GFS2, LUSTRE. FUSE can be
+    // either and counts as local: bindfs and friends raise events, sshfs does no locks worth the name.
+    const NETWORK: [u64; 12] = [
+        0x6969,
+        0x517b,
+        0xfe53_4d42,
+        0xff53_4d42,
+        0x0102_1997,
+        0x5346_414f,
+        0x7375_7245,
+        0x564c,
+        0x00c3_6400,
+        0x7461_636f,
+        0x0116_1970,
+        0x0bd0_0bd0,
+    ];
+    let magic = fstatfs(fd).map(|s| s.f_type as u64 & 0xffff_ffff);
+    magic.is_ok_and(|m| NETWORK.contains(&m))
+}

@@ -1,0 +1,21 @@
+//! There is one family of locks on byte ranges, and `flock` has it.
+
+use super::file::{Asleep, Descriptor, Tried};
+use crate::Mode;
+use std::io;
+
+fn no_second_family<T>() -> io::Result<T> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn try_lock(_: &Descriptor, _: Mode) -> io::Result<Tried> {
+    no_second_family()
+}
+
+pub(crate) fn lock(_: &Descriptor, _: Mode, _: &Asleep<'_>) -> io::Result<()> {
+    no_second_family()
+}
+
+pub(crate) fn unlock(_: &Descriptor) -> io::Result<()> {
+    no_second_family()
+}
