@@ -254,6 +254,18 @@ impl HeldCommand {
     }
 }
 
+impl Drop for HeldCommand {
+    /// Closing the tie would end this very process, which is in it. What is left of the command ends with its own job.
+    fn drop(&mut self) {
+        if let Some(tie) = &self.tie {
+            if tie.outlive_us().is_err() {
+                // Then it is never closed before the end.
+                std::mem::forget(self.tie.take());
+            }
+        }
+    }
+}
+
 /// As a wait takes it: rounded up, so that what was to be waited for is over then, and never without end.
 fn milliseconds(rest: Duration) -> u32 {
     let rest = rest.min(NAP);
@@ -468,14 +480,14 @@ mod tests {
         let out = folder.path().join("out");
         std::fs::write(
             &file,
-            format!("@echo %~1-%~2> \"{}\"\r\n@exit /b 9\r\n", out.display()),
+            format!("@echo \"%~1-%~2\"> \"{}\"\r\n@exit /b 9\r\n", out.display()),
         )
         .unwrap();
         let name = folder.path().join("two words");
         let (started, command) = start(name.to_str().unwrap(), &["a b", "c&d"]);
         assert_eq!(started.unwrap(), LetGo::Started);
         assert_eq!(command.wait().unwrap(), Ended::Code(9));
-        assert_eq!(std::fs::read_to_string(&out).unwrap().trim(), "a b-c&d");
+        assert_eq!(std::fs::read_to_string(&out).unwrap().trim(), "\"a b-c&d\"");
         assert!(is_program(&name) && is_program(&file) && !is_program(&out));
     }
 
