@@ -179,6 +179,9 @@ impl HeldCommand {
                 .creation_flags(CREATE_SUSPENDED | group)
                 .spawn()
         };
+        if self.program.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let first = start(&self.program);
         match &first {
             // The library looks for programs whose name ends with .exe only; a shell goes on.
