@@ -45,7 +45,7 @@ pub(super) fn send_break(group: u32) -> io::Result<()> {
 }
 
 /// Called by the system in a thread of its own. 1: that was all; 0: what would happen without us.
-unsafe extern "system" fn hear(event: u32) -> BOOL {
+extern "system" fn hear(event: u32) -> BOOL {
     if !RUNS.load(SeqCst) {
         return 0;
     }
