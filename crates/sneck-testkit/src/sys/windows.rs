@@ -438,6 +438,9 @@ pub(crate) const PROTOCOLS: &[&str] = &["flock", "symlink", "pidfile", "labm8", 
 /// To these an empty folder is what a crash left of a claim: Twisted removes what is inside first.
 pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &["symlink"];
 
+/// Paths of devices.
+pub const DEVICES: &[&str] = &["NUL", "nul", "CON", r"\\.\NUL", r"\\.\pipe\sneck"];
+
 /// What may be said of a name that is too long: to wine 8 a file that is to be called so is not there.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] =
     &[sneck::ErrorKind::CannotCreate, sneck::ErrorKind::Io];

@@ -454,6 +454,9 @@ pub fn halfway(scheme: &str) -> &'static [super::Halfway] {
     }
 }
 
+/// Paths of devices.
+pub const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/tty"];
+
 /// What may be said of a name that is too long.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] = &[sneck::ErrorKind::CannotCreate];
 
