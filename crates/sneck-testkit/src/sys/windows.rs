@@ -36,6 +36,7 @@ use windows_sys::Win32::System::Diagnostics::ToolHelp::{
 };
 use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::SystemInformation::{
     ComputerNamePhysicalDnsHostname, GetComputerNameExW,
 };
@@ -229,6 +230,24 @@ pub fn count_threads() -> usize {
         more = unsafe { Thread32Next(snapshot.as_raw_handle(), &raw mut entry) };
     }
     count
+}
+
+/// Kibibytes of memory that this process has in use.
+///
+/// # Panics
+/// If the system does not say.
+pub fn resident_kib() -> usize {
+    // SAFETY: a plain C struct for which all zeroes is a value.
+    let mut counters: PROCESS_MEMORY_COUNTERS = unsafe { zeroed() };
+    let size = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
+    // SAFETY: the handle of this process itself is always good; writes one struct of that size.
+    done(unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &raw mut counters, size) });
+    counters.WorkingSetSize / 1024
+}
+
+/// How many files and folders this process watches. None: nobody can tell.
+pub fn count_watches() -> Option<usize> {
+    None
 }
 
 /// Whether the system shows this process all others: always.

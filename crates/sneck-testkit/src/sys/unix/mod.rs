@@ -21,9 +21,9 @@ pub(crate) use commands::obey;
 pub use lack::{Lack, lack};
 use system::make_node;
 pub use system::{
-    NO_PROCESS, count_descriptors, count_threads, exhaust_inotify, no_timers, runs,
-    sees_all_processes, signal_state, signal_thread, sleeps, thread_number, until_ended,
-    zombie_leader,
+    NO_PROCESS, count_descriptors, count_threads, count_watches, exhaust_inotify, no_timers,
+    resident_kib, runs, sees_all_processes, signal_state, signal_thread, sleeps, thread_number,
+    until_ended, zombie_leader,
 };
 pub use trace::{Call, Traced, mark, trace};
 
