@@ -116,6 +116,7 @@ impl HeldCommand {
         arguments: &[OsString],
         environment: &[(OsString, OsString)],
     ) -> io::Result<Self> {
+        console::listen()?;
         let tie = Job::new()?;
         Ok(HeldCommand {
             program: program.to_owned(),
