@@ -265,8 +265,8 @@ impl Directory {
                     &raw mut now,
                 )
             };
-            let now = super::file::since_1970(super::process::ticks(&now).cast_signed());
-            now - look.written > REMAINS.as_nanos().cast_signed()
+            let now = super::file::since_1970(super::process::ticks(&now) as i64);
+            now - look.written > REMAINS.as_nanos() as i128
         };
         let look = self.look(name)?;
         if !look.is_some_and(|look| look.kind == Kind::Directory && old(&look)) {
