@@ -329,7 +329,10 @@ mod tests {
 
     /// What the job writes to a terminal that is `columns` wide and on which it leads the session.
     fn terminal_of(columns: u16, variables: &[(&str, &str)]) -> String {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        // rustix (1.1) does not name the last one on macOS.
+        let flags = OpenptFlags::RDWR
+            | OpenptFlags::NOCTTY
+            | OpenptFlags::from_bits_retain(OFlags::CLOEXEC.bits());
         let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();

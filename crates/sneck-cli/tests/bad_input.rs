@@ -77,7 +77,7 @@ fn every_thing_at_a_locks_path_has_its_code_and_is_left_as_it_was() {
                 Met::Lockable => (0, 0, 0),
                 Met::Foreign => (66, 66, 66),
                 Met::Damaged => (66, 66, 2),
-                Met::Busy(_) => (75, 75, 1),
+                Met::Busy(_) | Met::Remains => (75, 75, 1),
             };
             let wait = if forever == 66 && look == 66 {
                 "1d"

@@ -99,6 +99,8 @@ pub enum Met {
     Damaged,
     /// A claim of one of these protocols: busy.
     Busy(&'static [&'static str]),
+    /// What a crash can leave: busy for a moment, then nothing.
+    Remains,
 }
 
 impl Thing {
@@ -110,6 +112,10 @@ impl Thing {
         );
         if KERNEL.contains(&scheme) && file {
             Met::Lockable
+        } else if matches!(self.plant, Plant::Folder)
+            && sys::EMPTY_FOLDERS_REMAIN_OF.contains(&scheme)
+        {
+            Met::Remains
         } else if self.damage_to.contains(&scheme) {
             Met::Damaged
         } else if self.anonymous_to.contains(&scheme) {

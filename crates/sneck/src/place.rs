@@ -68,11 +68,19 @@ impl Place {
                 .at(self)
                 .advise("give the file another name"));
         }
-        std::path::absolute(path).map_err(|e| {
+        let absolute = std::path::absolute(path).map_err(|e| {
             Error::new(ErrorKind::Io, "read the place", "no current directory")
                 .at(self)
                 .because(e)
-        })
+        })?;
+        if absolute.file_name().is_none() {
+            // `NUL`, `COM1` and the like name a device on Windows, in any folder.
+            let what = "this path names a device";
+            return Err(Error::new(ErrorKind::Usage, "read the place", what)
+                .at(self)
+                .advise("give the file another name"));
+        }
+        Ok(absolute)
     }
 }
 

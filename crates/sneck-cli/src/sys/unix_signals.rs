@@ -479,7 +479,10 @@ mod tests {
 
     /// Runs `bash -c shell_script bash job…` as the leader of a session on a new terminal; returns the other side of it.
     fn on_a_terminal(shell_script: &str, job_script: &str) -> (File, Child) {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        // rustix (1.1) does not name the last one on macOS.
+        let flags = OpenptFlags::RDWR
+            | OpenptFlags::NOCTTY
+            | OpenptFlags::from_bits_retain(OFlags::CLOEXEC.bits());
         let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();

@@ -25,7 +25,10 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Runs this as the leader of a session on a new terminal, in the test's folder; `sneck` is the command.
     pub(crate) fn start(place: &Place, words: &[&str]) -> Terminal {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        // rustix (1.1) does not name the last one on macOS.
+        let flags = OpenptFlags::RDWR
+            | OpenptFlags::NOCTTY
+            | OpenptFlags::from_bits_retain(OFlags::CLOEXEC.bits());
         let master = openpt(flags).expect("a terminal");
         grantpt(&master).expect("ours");
         unlockpt(&master).expect("ours");

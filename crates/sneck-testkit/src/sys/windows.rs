@@ -433,6 +433,13 @@ pub const LOST_WHEN_REMOVED: &[&str] = &["pidfile"];
 /// The protocols of files that this system has.
 pub(crate) const PROTOCOLS: &[&str] = &["flock", "symlink", "pidfile", "labm8", "mkdir"];
 
+/// To these an empty folder is what a crash left of a claim: Twisted removes what is inside first.
+pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &["symlink"];
+
+/// What may be said of a name that is too long: to wine 8 a file that is to be called so is not there.
+pub const NAME_TOO_LONG: &[sneck::ErrorKind] =
+    &[sneck::ErrorKind::CannotCreate, sneck::ErrorKind::Io];
+
 /// What can stand at a lock's path here alone.
 pub(crate) fn things() -> &'static [Thing] {
     if makes_reparse_points() {

@@ -19,7 +19,14 @@ pub(crate) fn kernel_holders(
     file: Inode,
     family: KernelFamily,
 ) -> io::Result<Sighting> {
-    let listed = locks::held_on(path, file, family)?;
+    let listed = match locks::held_on(path, file, family) {
+        // macOS, FreeBSD.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            let why = "this system does not tell which files are locked, nor by whom".into();
+            return Ok(Sighting::Unknown { why });
+        }
+        listed => listed?,
+    };
     if listed.is_empty() && locks::lists_all(file) && process::sees_all_pids() {
         return Ok(Sighting::Free);
     }

@@ -6,6 +6,8 @@
 //!
 //! Bytes: `pid\n`, mode 0644 less umask. Removed at release. Read: also `0`, `0\n` and empty, of any mode: held by somebody unknown.
 //!
+//! Not on Windows, where nobody speaks it.
+//!
 //! Also spoken by dotlockfile, lockfile-create, lockfile(1), mutt_dotlock, pylockfile's `LinkLockFile`. The protocol that works on NFS.
 
 use super::file::{Format, Nobody};

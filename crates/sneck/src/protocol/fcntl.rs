@@ -10,6 +10,8 @@
 //!
 //! Bytes: none; the file's content is never touched. The file stays.
 //!
+//! Not on Windows, which has one family.
+//!
 //! Also spoken, as POSIX record locks on the whole file or a part of it, by lckdo, with-lock-ex, runlock, fasteners, apt and dpkg.
 
 use super::kernel::{Family, LockFile};

@@ -3,7 +3,7 @@
 //! Bytes: what the [`Format`] says, mode 0644 less umask, owned by the maker. The file is made without a name (O_TMPFILE), locked (the live mark), written, and
 //! then linked to its name, so it is never seen half-written and a crash before that leaves nothing. Where the file system
 //! has no nameless files: a hidden file beside it, `.NAME.sneck-PID-N`, linked or (where there are no links) renamed without replacing; what a crash
-//! leaves of those is swept by the next one who comes this way.
+//! leaves of those is swept by the next one who comes this way. On Windows it is always that, renamed, and locked far behind its content.
 
 use super::form::{CHANGING, Descriptor, Form, Found, Made, Seen, Spot, Unshared, too_fast};
 use super::{litter, record, stranger};
@@ -120,7 +120,6 @@ impl<T: Format> File<T> {
         }
         let hidden = hidden::name_beside(name);
         let file = folder.make_file(&hidden)?;
-        // Before it is renamed: wine 8 forgets the volume of a file that was.
         let inode = look_at_descriptor(&file)?.inode;
         let published = mark(&file, claim).and_then(|marked| {
             let content = self.0.write(claim, marked).into_bytes();
@@ -134,7 +133,7 @@ impl<T: Format> File<T> {
         match published? {
             (Published::No, _) => Ok(None),
             (Published::Linked | Published::Renamed, content) => Ok(Some(Made {
-                inode,
+                inode: file::inode_after(&file, inode)?,
                 content,
                 mark: Some(Unshared::new(file)),
             })),

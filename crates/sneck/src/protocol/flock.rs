@@ -8,6 +8,9 @@
 //! Bytes: none; the file's content is never touched. With [`Record::Pid`], `pid\n` while held and an empty file after a release, so that content
 //! found by the next holder means that the last one died. The file stays: removing it would need every speaker to check the name.
 //!
+//! On Windows: LockFileEx on the one byte at offset 0, which is mandatory for those who read or write it; the record is therefore a blank and then `pid\n`. Nobody can
+//! remove or replace the file while it is open; no child inherits the lock.
+//!
 //! Also spoken by util-linux flock(1), setlock, chpst, locket, PEAK's FLockFile, cargo, uv, filelock. Unlike flock(1), a directory is refused.
 
 use super::Clean;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::claim::{Claim, Mode, Party};
 use crate::error::{Error, ErrorKind, Result};
-use crate::holder::Holder;
+use crate::holder::{Holder, Source};
 use crate::inspect;
 use crate::place::Place;
 use crate::sys::KernelFamily;
@@ -234,9 +234,14 @@ impl<F: Family> Seat<F> {
                 Stranger::None => return Err(target.foreign(look.kind.words())),
             }
         }
-        let (Opened::Existing(file) | Opened::Created(file)) =
-            file::open_lock_file(&target.path, self.access)
-                .map_err(|e| target.not_opened(self.claim.mode(), e))?;
+        let opened = match file::open_lock_file(&target.path, self.access) {
+            // Windows: somebody has it open and shares it with nobody, which is a lock too.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                return Ok(Some(Holder::unknown(Source::Kernel)));
+            }
+            other => other.map_err(|e| target.not_opened(self.claim.mode(), e))?,
+        };
+        let (Opened::Existing(file) | Opened::Created(file)) = opened;
         let look = file::look_at_descriptor(&file).map_err(|e| target.failed("look", e))?;
         if look.kind != Kind::Regular {
             return Err(target.foreign(look.kind.words()));

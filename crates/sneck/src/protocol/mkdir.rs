@@ -12,6 +12,8 @@
 //! removed, nobody holds it, and whoever locks it first goes on with it. So a crash at any step leaves nothing that is in the way, and no litter. (On file systems that
 //! know no sticky bit, FAT for instance, a crash between the steps leaves a directory that only force removes.)
 //!
+//! On Windows: made and filled elsewhere and renamed to its name in one step, and away in one step, so none is half made or half removed; the live mark is a kernel object.
+//!
 //! Also spoken by pylockfile's `MkdirLockFile` (which adds `.lock` to its path), proper-lockfile, shell scripts.
 
 use super::form::{
@@ -21,7 +23,9 @@ use super::litter;
 use super::record::name_host;
 use crate::claim::Claim;
 use crate::holder::{Holder, Source};
-use crate::sys::file::{Kind, Look, Meaning, Tried, look_at_descriptor, meaning, touch, try_mark};
+use crate::sys::file::{
+    Kind, Look, Meaning, Tried, inode_after, look_at_descriptor, meaning, touch, try_mark,
+};
 use crate::sys::folder::Directory;
 use crate::sys::{Whole, process, text};
 use std::ffi::{OsStr, OsString};
@@ -71,7 +75,6 @@ fn inside_of(name: &OsStr, content: &[u8]) -> OsString {
 impl Mkdir {
     /// In one step, where that can be had.
     fn publish_whole(&self, spot: &Spot, inner: &OsStr) -> io::Result<Whole<Made>> {
-        // Looked at before it is renamed: wine 8 forgets the volume of a directory that was.
         let mark = |claim: &Descriptor| match try_mark(claim)? {
             Tried::Locked => Ok(look_at_descriptor(claim)?.inode),
             // A sweeper has it for the moment: it will be gone, and this try with it.
@@ -79,7 +82,7 @@ impl Mkdir {
         };
         Ok(match spot.folder.make_whole(&spot.name, inner, mark)? {
             Whole::Done((inside, inode)) => Whole::Done(Made {
-                inode,
+                inode: inode_after(inside.descriptor(), inode)?,
                 content: bytes(inner),
                 mark: Some(inside.into_descriptor()),
             }),

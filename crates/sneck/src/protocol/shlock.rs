@@ -7,6 +7,8 @@
 //! Bytes: `pid\n`, mode 0644 less umask; what is read may also be `%10d\n` (INN 2) or four bytes in the machine's order (shlock -b, UUCP). Removed
 //! at release. A shell that takes it with `shlock -p $$` holds it until it ends, also after exec, without any live mark.
 //!
+//! Not on Windows, where nobody speaks it.
+//!
 //! Also spoken by shlock(1) of INN 1 and 2, PEAK's `SHLockFile`, UUCP programs.
 
 use super::file::Format;

@@ -7,6 +7,9 @@
 //! Bytes: the link's target is the decimal number, no line end, nothing else (Twisted reads ` +12 ` as 12, so this does too). Made by one
 //! symlink(2), so it is never seen half-written; removed at release. The link dangles by design.
 //!
+//! On Windows: a directory with one file `symlink`, whose content is the number, made elsewhere and renamed to its name in one step, and away in one step; `sys/windows/folder.rs`
+//! shows it as the link that it stands for.
+//!
 //! Also spoken by Twisted's `FilesystemLock` and `DeferredFilesystemLock`. Twisted breaks stale links in a race of its own: beside it, a claim can still
 //! be lost, and `standing()` tells.
 

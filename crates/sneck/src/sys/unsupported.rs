@@ -462,6 +462,10 @@ pub(crate) mod file {
         match *fd {}
     }
 
+    pub(crate) fn inode_after(file: &Descriptor, _: Inode) -> io::Result<Inode> {
+        match *file {}
+    }
+
     pub(crate) fn look_through(_: &Path) -> io::Result<Look> {
         unsupported()
     }

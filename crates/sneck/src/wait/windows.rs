@@ -1,15 +1,16 @@
 //! Events for a thread on Windows: changes of a folder, ends of processes, one sleep for all together.
 //!
-//! Windows tells what changed in a folder, by name, and not that somebody has unlocked or closed a file: [`Wake::Closed`] and [`Wake::Ready`] (WSAEventSelect would change the
-//! socket for everybody who has it) are slept on shortly. Not for: tasks, and threads that wait for a bell beside all this (`reactor.rs`).
+//! Windows tells what changed in a folder, by name, and not that somebody has unlocked or closed a file: for [`Wake::Closed`] the holders tell, where they are ours, and
+//! otherwise the sleep is short. So it is for [`Wake::Ready`], since WSAEventSelect would change the socket for everybody who has it. Not for: tasks, and threads that wait for a bell beside all this (`reactor.rs`).
 
 use super::{Bell, Doze, Trust};
 use crate::protocol::Wake;
 use crate::sys::handle::{Came, Event, wait_for};
 use crate::sys::watch::{Changes, Watched};
-use crate::sys::{Nap, Presence, console, process};
+use crate::sys::{Nap, Presence, console, locks, process};
 use crate::timeout::{Deadline, Moment};
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
+use std::path::Path;
 use std::time::Duration;
 
 /// How many ends of processes one sleep has room for, beside folders and the console (of 64).
@@ -21,6 +22,7 @@ const FOLDERS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Armed {
     folders: Vec<Changes>,
+    /// Ends of processes and of holdings.
     exits: Vec<OwnedHandle>,
     at: Option<Moment>,
     bell: Option<(Bell, u32)>,
@@ -59,7 +61,8 @@ impl Armed {
                     armed.folders.extend(changes);
                     well
                 }
-                Wake::Closed(_) | Wake::Ready(_) => false,
+                Wake::Closed(path) => armed.listen_to_holders(&path),
+                Wake::Ready(_) => false,
                 Wake::Exit(pid) => armed.listen_to(pid),
                 Wake::At(moment) => {
                     armed.at = Some(armed.at.map_or(moment, |at| at.min(moment)));
@@ -86,6 +89,15 @@ impl Armed {
             Err(_) => {}
         }
         true
+    }
+
+    fn listen_to_holders(&mut self, path: &Path) -> bool {
+        let ends = locks::ends(path);
+        let told = !ends.is_empty() && self.exits.len() + ends.len() <= MOST;
+        if told {
+            self.exits.extend(ends);
+        }
+        told
     }
 
     /// Whether events can be relied on.
@@ -147,7 +159,7 @@ impl Armed {
         }
     }
 
-    /// The handle of a process stays signalled for ever: one that has spoken would wake every sleep to come.
+    /// Such a handle stays signalled for ever: one that has spoken would wake every sleep to come.
     fn forget_ended(&mut self) {
         self.exits
             .retain(|exit| !process::has_ended(exit).unwrap_or(true));

@@ -9,7 +9,7 @@ use super::reactor::Unarmed;
 use crate::protocol::Descriptor;
 use crate::sys::port::{ExitWatch, Port};
 use crate::sys::watch::{Changes, Watched};
-use crate::sys::{Presence, process};
+use crate::sys::{Presence, locks, process};
 use crate::timeout::Moment;
 use std::collections::HashMap;
 use std::io;
@@ -47,6 +47,8 @@ struct Source {
 #[derive(Debug)]
 enum What {
     Entry(PathBuf, Changes),
+    /// Of the holders of a file.
+    Ends(#[allow(dead_code)] Vec<ExitWatch>),
     Exit {
         pid: u32,
         /// Dropped when nobody waits for it any more.
@@ -90,9 +92,20 @@ impl Poller {
         Ok(sources.start(key, What::Entry(path.to_owned(), changes), nudge))
     }
 
-    /// That somebody closes a file is no event here.
-    pub(super) fn closed(&self, _: &Path, _: &Arc<Nudge>) -> Result<Hint, Unarmed> {
-        Err(Unarmed::Unable)
+    /// Be nudged when a holder gives up the lock of this file, as far as holders tell.
+    pub(super) fn closed(&self, path: &Path, nudge: &Arc<Nudge>) -> Result<Hint, Unarmed> {
+        let mut sources = self.sources();
+        let key = sources.key();
+        let ends = locks::ends(path).into_iter();
+        let watches: io::Result<Vec<ExitWatch>> = ends
+            .map(|end| ExitWatch::new(end, &self.port, key))
+            .collect();
+        match watches {
+            Ok(watches) if !watches.is_empty() => {
+                Ok(sources.start(key, What::Ends(watches), nudge))
+            }
+            _ => Err(Unarmed::Unable),
+        }
     }
 
     /// Be nudged when the process ends.
@@ -187,6 +200,7 @@ impl Sources {
         match &source.what {
             What::Entry(path, _) => self.entries.remove(path),
             What::Exit { pid, .. } => self.exits.remove(pid),
+            What::Ends(_) => None,
         };
         Some(source)
     }
@@ -202,7 +216,7 @@ impl Sources {
                 Watched::Changed => false,
                 Watched::Over => true,
             },
-            What::Exit { .. } => true,
+            What::Exit { .. } | What::Ends(_) => true,
         };
         if over {
             return self.end(key).map(|ended| ended.nudges).unwrap_or_default();

@@ -5,6 +5,7 @@
 use crate::{names, says, setup_at};
 use sneck::{ErrorKind, Place, Registry, Sighting};
 use sneck_testkit::planted::{protocols, state};
+use sneck_testkit::sys;
 use std::fs;
 use std::path::Path;
 
@@ -42,8 +43,10 @@ fn a_name_that_is_too_long_cannot_be_made() {
                 .lock()
                 .acquire()
                 .expect_err("no such name is possible");
+            let kind = error.kind();
+            assert!(sys::NAME_TOO_LONG.contains(&kind), "{error}");
             // The message is for people: it begins with the path and cuts it short.
-            says(&error, ErrorKind::CannotCreate, setup.folder.path());
+            says(&error, kind, setup.folder.path());
             assert_eq!(names(setup.folder.path()), [""; 0]);
         }
     }

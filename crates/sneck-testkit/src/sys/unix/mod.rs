@@ -1,12 +1,30 @@
-//! What tests need of Unix: forks, signals, limits, other users. What children are told that only Unix can do: `commands.rs`. Processes that stand still
-//! at each of their system calls: `trace.rs`; systems that lack something: `lack.rs`.
+//! What tests need of Unix: forks, signals, limits, other users. What children are told that only Unix can do: `commands.rs`. What each system does in its
+//! own way: `linux.rs`, `bsd.rs`. Processes that stand still at each of their system calls: `linux_trace.rs`; systems that lack something: `linux_lack.rs`.
 
 mod commands;
+#[cfg(target_os = "linux")]
+#[path = "linux_lack.rs"]
 mod lack;
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod system;
+#[cfg(not(target_os = "linux"))]
+#[path = "bsd.rs"]
+mod system;
+#[cfg(target_os = "linux")]
+#[path = "linux_trace.rs"]
 mod trace;
+#[cfg(not(target_os = "linux"))]
+use system::{lack, trace};
 
 pub(crate) use commands::obey;
 pub use lack::{Lack, lack};
+use system::make_node;
+pub use system::{
+    NO_PROCESS, count_descriptors, count_threads, exhaust_inotify, no_timers, runs,
+    sees_all_processes, signal_state, signal_thread, sleeps, thread_number, until_ended,
+    zombie_leader,
+};
 pub use trace::{Call, Traced, mark, trace};
 
 /// The conformance functions that want what only Unix has.
@@ -28,8 +46,8 @@ macro_rules! each_function_of_this_system {
 use crate::PATIENCE;
 use crate::planted::{Plant, Thing, thing};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, makedev, mknodat};
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, waitpid};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Display;
 use std::fs::{self, File, Permissions};
@@ -48,11 +66,6 @@ pub fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let nanos = now.tv_sec * 1_000_000_000 + now.tv_nsec;
     u64::try_from(nanos).unwrap_or(0)
-}
-
-/// The number of this thread.
-pub fn thread_number() -> i32 {
-    rustix::thread::gettid().as_raw_nonzero().get()
 }
 
 /// A child made by fork(2), without exec. Killed and reaped when dropped, unless it has been waited for.
@@ -120,30 +133,6 @@ impl Drop for Fork {
     }
 }
 
-/// A process whose first thread is gone while another one lives on: a zombie to whoever looks at its state, and alive. Ended when dropped.
-///
-/// # Panics
-/// If there can be no fork.
-pub fn zombie_leader() -> Fork {
-    let fork = fork(|| {
-        std::thread::spawn(|| {
-            loop {
-                std::thread::sleep(PATIENCE);
-            }
-        });
-        // SAFETY: exit(2), the bare system call, ends this thread alone and takes one number. Nothing that lives on refers to this thread's stack.
-        unsafe { libc::syscall(libc::SYS_exit, 0) };
-        1
-    });
-    let process = format!("/proc/{}", fork.pid());
-    crate::block::until("the first thread is gone and another one lives", || {
-        let stat = fs::read_to_string(format!("{process}/stat"));
-        let threads = fs::read_dir(format!("{process}/task"));
-        stat.is_ok_and(|s| s.contains(") Z ")) && threads.is_ok_and(|t| t.count() == 2)
-    });
-    fork
-}
-
 fn wait_for(pid: Pid) -> i32 {
     loop {
         match waitpid(Some(pid), WaitOptions::empty()) {
@@ -169,6 +158,14 @@ pub fn until_hangup() {
             return;
         }
     }
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set it is given.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: initialised in the line above.
+    unsafe { set.assume_init() }
 }
 
 fn full_set() -> libc::sigset_t {
@@ -211,80 +208,18 @@ pub fn handle_signal() {
     assert_eq!(done, 0, "sigaction: {}", io::Error::last_os_error());
 }
 
-/// Send [`SIGNAL`] to one thread of this process.
-///
-/// # Panics
-/// If there is no such thread.
-pub fn signal_thread(thread: i32) {
-    let own = libc::pid_t::try_from(std::process::id()).unwrap_or(0);
-    // SAFETY: tgkill takes three numbers.
-    let done = unsafe { libc::syscall(libc::SYS_tgkill, own, thread, SIGNAL) };
-    assert_eq!(done, 0, "tgkill: {}", io::Error::last_os_error());
-}
-
 /// Block [`SIGNAL`] in this thread, and have one wait to be delivered.
 ///
 /// # Panics
 /// If the system refuses.
 pub fn block_and_raise() {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset initialises the set it is given.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: initialised in the line above.
-    let mut set = unsafe { set.assume_init() };
+    let mut set = empty_set();
     // SAFETY: an initialised set and a valid signal number.
     unsafe { libc::sigaddset(&raw mut set, SIGNAL) };
     // SAFETY: a valid set; a thread may change its own mask.
     let done = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
     assert_eq!(done, 0);
     signal_thread(thread_number());
-}
-
-/// The signals that this thread blocks and that wait for it or its process, as the kernel writes them.
-///
-/// # Panics
-/// If /proc is not there.
-pub fn signal_state() -> String {
-    let status = fs::read_to_string("/proc/thread-self/status").expect("/proc is there");
-    let wanted = ["SigBlk", "SigPnd", "ShdPnd"];
-    let lines = status
-        .lines()
-        .filter(|l| wanted.iter().any(|w| l.starts_with(w)));
-    lines
-        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(""))
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
-/// No more signals may be queued, which a timer needs.
-///
-/// # Panics
-/// If the system refuses.
-pub fn no_timers() {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    rustix::process::setrlimit(Resource::Sigpending, none).expect("a limit can be lowered");
-}
-
-/// How many descriptors this process has open.
-///
-/// # Panics
-/// If /proc is not there.
-pub fn count_descriptors() -> usize {
-    let open = fs::read_dir("/proc/self/fd").expect("/proc is there");
-    open.count()
-}
-
-/// How many threads this process has.
-///
-/// # Panics
-/// If /proc is not there.
-pub fn count_threads() -> usize {
-    fs::read_dir("/proc/self/task")
-        .expect("/proc is there")
-        .count()
 }
 
 /// Whether this process may do everything.
@@ -305,26 +240,16 @@ pub fn become_user(uid: u32) {
     }
     // SAFETY: no groups at all: the pointer is not read.
     let groups = unsafe { libc::setgroups(0, ptr::null()) };
-    // SAFETY: takes numbers. The C library tells all threads.
-    let group = unsafe { libc::setresgid(uid, uid, uid) };
+    // SAFETY: takes a number: of root it changes the real, the effective and the saved one. The C library tells all threads.
+    let group = unsafe { libc::setgid(uid) };
     // SAFETY: as above.
-    let user = unsafe { libc::setresuid(uid, uid, uid) };
+    let user = unsafe { libc::setuid(uid) };
     assert_eq!(
         (groups, group, user),
         (0, 0, 0),
         "{}",
         io::Error::last_os_error()
     );
-}
-
-/// Take inotify instances until there are no more for this user. They are held until the process ends.
-pub fn exhaust_inotify() -> usize {
-    let mut taken = 0;
-    while let Ok(instance) = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC) {
-        std::mem::forget(instance);
-        taken += 1;
-    }
-    taken
 }
 
 /// Let a process stand still.
@@ -352,46 +277,10 @@ pub fn signal_process(pid: u32, signal: Signal) {
     kill_process(pid.expect("a process number"), signal).expect("the process is there");
 }
 
-/// Whether the process is there, and no zombie.
-pub fn runs(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.is_ok_and(|s| !s.contains(") Z "))
-}
-
-/// Wait until one's own child is dead altogether, which nobody has waited for: a zombie without threads.
-///
-/// # Panics
-/// If it does not die.
-pub fn until_ended(child: &std::process::Child) {
-    let process = format!("/proc/{}", child.id());
-    crate::block::until("the child is a zombie, all its threads gone", || {
-        let stat = fs::read_to_string(format!("{process}/stat"));
-        let threads = fs::read_dir(format!("{process}/task"));
-        stat.is_ok_and(|s| s.contains(") Z ")) && threads.is_ok_and(|t| t.count() == 1)
-    });
-}
-
-/// Whether the process sleeps in the kernel, waiting for something.
-pub fn sleeps(pid: u32, thread: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
-    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    after.trim_start().starts_with('S')
-}
-
-/// A number that no process has and none will ever get: the kernel gives away smaller ones only.
-pub const NO_PROCESS: u32 = 4_194_304;
-
 /// The name of this machine.
 pub fn host_name() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
-}
-
-/// Whether the kernel shows this process all others, and their locks: not in a pid namespace of its own.
-pub fn sees_all_processes() -> bool {
-    // PROC_PID_INIT_INO: the number of the machine's own pid namespace.
-    let own = fs::read_link("/proc/self/ns/pid");
-    own.is_ok_and(|l| l.as_os_str() == "pid:[4026531836]")
 }
 
 /// What tells this file from all others of its file system, a link not followed. None: nothing stands there.
@@ -550,35 +439,37 @@ pub(crate) const PROTOCOLS: &[&str] = &[
     "flock", "fcntl", "symlink", "pidfile", "shlock", "labm8", "dotlock", "mkdir",
 ];
 
+/// To these an empty folder is what a crash left of a claim. The library's own look otherwise (`sign_folder`), and others have none.
+pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &[];
+
+/// What may be said of a name that is too long.
+pub const NAME_TOO_LONG: &[sneck::ErrorKind] = &[sneck::ErrorKind::CannotCreate];
+
 /// What can stand at a lock's path here alone.
 pub(crate) fn things() -> &'static [Thing] {
     THINGS
 }
 
+/// What only a system call of its own makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    Fifo,
+    /// The device that reads as nothing at all.
+    Device,
+}
+
 const THINGS: &[Thing] = &[
-    thing("a FIFO", Plant::Special(|p| make_node(p, FileType::Fifo))),
+    thing("a FIFO", Plant::Special(|p| make_node(p, Node::Fifo))),
     // The name stays when the listener goes.
     thing(
         "a socket",
         Plant::Special(|p| drop(UnixListener::bind(p).expect("a socket"))),
     ),
-    thing(
-        "a device",
-        Plant::Special(|p| make_node(p, FileType::CharacterDevice)),
-    ),
+    thing("a device", Plant::Special(|p| make_node(p, Node::Device))),
     thing("a link to a file", Plant::Link("/etc/passwd")),
     thing("a link to its folder", Plant::Link(".")),
     thing("a link to itself", Plant::Link("lock")),
 ];
-
-/// A FIFO, or the device that reads as nothing at all.
-fn make_node(path: &Path, kind: FileType) {
-    let made = mknodat(CWD, path, kind, Mode::from_raw_mode(0o666), makedev(1, 3));
-    assert!(
-        made.is_ok(),
-        "mknod of a {kind:?}: {made:?} (a device takes root, in a machine that allows it)"
-    );
-}
 
 /// Everything about a name that a careless opener changes. Not the time of access, which looking changes.
 ///

@@ -9,6 +9,16 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
+/// The protocols that this system cannot speak, and what to use instead.
+#[cfg(target_os = "macos")]
+pub(crate) const UNSPOKEN: [(&str, &str, &str); 0] = [];
+#[cfg(target_os = "freebsd")]
+pub(crate) const UNSPOKEN: [(&str, &str, &str); 1] = [(
+    "fcntl",
+    "FreeBSD has no fcntl locks that belong to an open file, and those of a process are dropped by any close",
+    "use `flock`: on FreeBSD it excludes fcntl locks of the same file",
+)];
+
 /// To open a directory without the right to list it.
 pub(in crate::sys) const UNLISTED: OFlags = OFlags::from_bits_retain(libc::O_SEARCH as u32);
 

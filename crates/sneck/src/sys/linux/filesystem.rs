@@ -11,6 +11,9 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
+/// The protocols that this system cannot speak, and what to use instead.
+pub(crate) const UNSPOKEN: [(&str, &str, &str); 0] = [];
+
 /// To open a directory without the right to list it.
 pub(in crate::sys) const UNLISTED: OFlags = OFlags::PATH;
 

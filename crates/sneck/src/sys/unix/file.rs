@@ -3,7 +3,7 @@
 
 use crate::Mode;
 use crate::sys::platform::filesystem;
-pub(crate) use crate::sys::platform::filesystem::{is_network, is_network_descriptor};
+pub(crate) use crate::sys::platform::filesystem::{UNSPOKEN, is_network, is_network_descriptor};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode as Bits, OFlags, Stat, Timestamps, UTIME_NOW,
@@ -25,8 +25,6 @@ pub(crate) fn lend(fd: &Descriptor) -> Option<Borrowed<'_>> {
     Some(fd.as_fd())
 }
 
-/// The protocols that this system cannot speak, and what to use instead.
-pub(crate) const UNSPOKEN: [(&str, &str, &str); 0] = [];
 /// What stands before the number in a record.
 pub(crate) const RECORD_PREFIX: &str = "";
 
@@ -120,6 +118,11 @@ pub(crate) fn look(path: &Path) -> io::Result<Option<Look>> {
 /// What this descriptor is.
 pub(crate) fn look_at_descriptor(fd: &impl AsFd) -> io::Result<Look> {
     Ok(Look::of(&fstat(fd)?))
+}
+
+/// Which file this is that was another name's before: the same.
+pub(crate) fn inode_after(_: &Descriptor, before: Inode) -> io::Result<Inode> {
+    Ok(before)
 }
 
 /// Where a directory really is, for telling whether two paths mean one place.

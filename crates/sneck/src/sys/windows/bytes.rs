@@ -222,8 +222,11 @@ fn is_wine() -> bool {
 
 /// Give up the lock.
 pub(crate) fn unflock(file: &Descriptor) -> io::Result<()> {
-    file.put_beside(None);
-    unlock_byte(file.raw(), LOCK)
+    let held = file.put_beside(None);
+    let unlocked = unlock_byte(file.raw(), LOCK);
+    // After it: whoever is woken finds it free.
+    held.into_iter().for_each(named::say_given_up);
+    unlocked
 }
 
 /// One try for the live mark of a claim: of a file by a lock far behind its content, so that all can read it; of a directory, which cannot be locked, by name.

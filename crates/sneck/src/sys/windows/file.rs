@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use windows_sys::Win32::Foundation as win;
 use windows_sys::Win32::Foundation::{GENERIC_READ, GENERIC_WRITE, HANDLE};
 use windows_sys::Win32::Storage::FileSystem::{
-    BY_HANDLE_FILE_INFORMATION, CREATE_NEW, CreateFileW, DELETE, FILE_ATTRIBUTE_DIRECTORY,
+    BY_HANDLE_FILE_INFORMATION, CREATE_NEW, CreateFileW, FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_REPARSE_POINT, FILE_BASIC_INFO, FILE_FLAG_BACKUP_SEMANTICS,
     FILE_FLAG_OPEN_REPARSE_POINT, FILE_FLAG_OVERLAPPED, FILE_ID_INFO, FILE_INFO_BY_HANDLE_CLASS,
     FILE_READ_ATTRIBUTES, FILE_REMOTE_PROTOCOL_INFO, FILE_SHARE_DELETE, FILE_SHARE_READ,
@@ -74,8 +74,10 @@ impl Descriptor {
         matches!(self.open, Open::Folder(_))
     }
 
-    pub(super) fn put_beside(&self, handle: Option<OwnedHandle>) {
-        *self.beside.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+    /// What was there before.
+    pub(super) fn put_beside(&self, handle: Option<OwnedHandle>) -> Option<OwnedHandle> {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *beside, handle)
     }
 }
 
@@ -341,6 +343,13 @@ pub(super) fn look_at(file: HANDLE) -> io::Result<Look> {
     })
 }
 
+/// Which file this is that was another name's before: on FAT, whose numbers are those of entries, it has another one now.
+/// wine 8 forgets the volume of a file that was renamed.
+pub(crate) fn inode_after(file: &Descriptor, before: Inode) -> io::Result<Inode> {
+    let after = look_at_descriptor(file)?.inode;
+    Ok(if after.device == 0 { before } else { after })
+}
+
 /// Where there is a number of 128 bits (ReFS), that of 64 is not one of its own. NTFS leaves the upper half empty; elsewhere it is folded in, which keeps two files
 /// apart as well as any number of 64 bits does.
 fn long_inode(file: HANDLE) -> Option<Inode> {
@@ -410,7 +419,7 @@ pub(crate) enum Opened {
     Created(Descriptor),
 }
 
-/// Open a lock file, making it if there is none. Nobody can remove or replace it while it is open: FILE_SHARE_DELETE is not given.
+/// Open a lock file, making it if there is none. `ResourceBusy`: somebody has it open and shares it with nobody. Nobody can remove or replace it while it is open: FILE_SHARE_DELETE is not given.
 pub(crate) fn open_lock_file(path: &Path, access: Access) -> io::Result<Opened> {
     let path = verbatim(path);
     let rights = match access {
@@ -433,6 +442,9 @@ pub(crate) fn open_lock_file(path: &Path, access: Access) -> io::Result<Opened> 
         };
         match found {
             Err(error) if is(&error, win::ERROR_FILE_NOT_FOUND) => {}
+            Err(error) if is(&error, win::ERROR_SHARING_VIOLATION) => {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, error));
+            }
             Err(error) if is(&error, win::ERROR_DELETE_PENDING) => thread::sleep(BETWEEN),
             other => return other.map(Opened::Existing),
         }
@@ -452,13 +464,13 @@ pub(super) fn open_to_look(path: &Path) -> io::Result<Option<Descriptor>> {
     Ok(absent_is_none(opened)?.map(Descriptor::from))
 }
 
-/// A claim to read and to lock; made anew, also to write, to rename and to remove.
+/// A claim to read and to lock; made anew, also to write. Without the right to delete, which would keep out those who share none (Python's `open`).
 pub(super) fn open_claim(path: &Path, how: How) -> io::Result<Descriptor> {
     let opened = match how {
         How::Existing => create(path, GENERIC_READ, SHARE_ALL, OPEN_EXISTING, ANYTHING),
         How::New => create(
             path,
-            GENERIC_READ | GENERIC_WRITE | DELETE,
+            GENERIC_READ | GENERIC_WRITE,
             SHARE_ALL,
             CREATE_NEW,
             FILE_FLAG_OPEN_REPARSE_POINT,

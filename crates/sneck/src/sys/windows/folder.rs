@@ -87,7 +87,10 @@ impl Directory {
     /// Open a directory in this one, which may be renamed and removed all the same. None: nothing there.
     pub(crate) fn folder(&self, name: &OsStr) -> io::Result<Option<Directory>> {
         let path = self.path.join(name);
-        let open = |rights| create(&path, rights, SHARE_ALL, OPEN_EXISTING, ANYTHING);
+        let open = |rights| {
+            let open = || create(&path, rights, SHARE_ALL, OPEN_EXISTING, ANYTHING);
+            patiently(open, |_| false)
+        };
         let rights = FILE_LIST_DIRECTORY | FILE_READ_ATTRIBUTES;
         let opened = match open(rights | FILE_WRITE_ATTRIBUTES) {
             // It is touched only if it is ours.
@@ -118,7 +121,7 @@ impl Directory {
         self.handle
     }
 
-    /// What stands at a name in it. A directory with a file `symlink` in it stands for a symbolic link.
+    /// What stands at a name in it. A directory with a file `symlink` in it, and nothing else, stands for a symbolic link.
     pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<Look>> {
         let path = if name == "." {
             self.path.clone()
@@ -129,7 +132,8 @@ impl Directory {
         Ok(match look {
             Some(look) if look.kind == Kind::Directory => {
                 let inside = look_verbatim(&path.join(LINK));
-                let is_link = matches!(inside, Ok(Some(inside)) if inside.kind == Kind::Regular);
+                let is_link = matches!(inside, Ok(Some(inside)) if inside.kind == Kind::Regular)
+                    && !self.holds_more(name, LINK.as_ref())?;
                 let kind = if is_link { Kind::Symlink } else { look.kind };
                 Some(Look { kind, ..look })
             }
@@ -139,12 +143,20 @@ impl Directory {
 
     /// The target of what stands for a symbolic link in it. None: nothing there.
     pub(crate) fn link_target(&self, name: &OsStr) -> io::Result<Option<OsString>> {
-        let opened = open_claim(&self.path.join(name).join(LINK), How::Existing);
-        let Some(file) = absent_is_none(opened)? else {
+        let path = self.path.join(name).join(LINK);
+        let open = || open_claim(&path, How::Existing);
+        let Some(file) = absent_is_none(patiently(open, |_| false))? else {
             return Ok(None);
         };
         let target = read_start(&file, LONGEST_TARGET)?;
         Ok(Some(String::from_utf8_lossy(&target).into_owned().into()))
+    }
+
+    /// Whether there is something else in a directory in it than this.
+    fn holds_more(&self, name: &OsStr, inner: &OsStr) -> io::Result<bool> {
+        let all = Path::new(name).join("*");
+        let names = self.find(all.as_os_str(), 2)?;
+        Ok(names.iter().any(|found| found != inner))
     }
 
     /// The names in it, but no more than so many.
@@ -162,25 +174,24 @@ impl Directory {
     fn find(&self, pattern: &OsStr, most: usize) -> io::Result<Vec<OsString>> {
         let pattern = wide(self.path.join(pattern));
         let mut found = WIN32_FIND_DATAW::default();
-        // SAFETY: a pattern that ends with zero, a valid structure of the kind that is named, no filter.
-        let search = unsafe {
-            FindFirstFileExW(
-                pattern.as_ptr(),
-                FindExInfoBasic,
-                (&raw mut found).cast(),
-                FindExSearchNameMatch,
-                ptr::null(),
-                0,
-            )
-        };
-        if search == win::INVALID_HANDLE_VALUE {
-            let error = last_error();
-            return if is_absent(&error) {
-                Ok(Vec::new())
-            } else {
-                Err(error)
+        let begin = || {
+            // SAFETY: a pattern that ends with zero, a valid structure of the kind that is named, no filter.
+            let search = unsafe {
+                FindFirstFileExW(
+                    pattern.as_ptr(),
+                    FindExInfoBasic,
+                    (&raw mut found).cast(),
+                    FindExSearchNameMatch,
+                    ptr::null(),
+                    0,
+                )
             };
-        }
+            done(i32::from(search != win::INVALID_HANDLE_VALUE)).map(|()| search)
+        };
+        let search = match patiently(begin, |_| false) {
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            other => other?,
+        };
         let mut names = Vec::new();
         let result = loop {
             let length = found.cFileName.iter().position(|&word| word == 0);
@@ -378,8 +389,13 @@ impl Directory {
     fn remove_directory(&self, name: &OsStr, inner: &OsStr) -> io::Result<()> {
         let hidden = hidden::name_beside(name);
         self.rename(name, &hidden)?;
+        // Somebody has put something else into it since it was looked at: nothing of it is touched.
+        if self.holds_more(&hidden, inner)? {
+            let _ = self.rename(&hidden, name);
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
         match self.remove_litter(&hidden, inner) {
-            // Somebody has put something else into it: it was not what it looked like.
+            // Just now.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
                 let _ = self.rename(&hidden, name);
                 Err(error)
@@ -392,7 +408,10 @@ impl Directory {
     /// Take apart a directory that is on its way in or out.
     pub(crate) fn remove_litter(&self, hidden: &OsStr, inner: &OsStr) -> io::Result<()> {
         if !inner.is_empty() {
-            match remove_file(&self.path.join(hidden).join(inner), None) {
+            // Out of it first, where the system keeps the name until all have closed it: 1. Somebody reads it. 2. We remove it, and its name stays. 3. The
+            // directory is not empty.
+            let aside = self.hidden_path(hidden);
+            match remove_file(&self.path.join(hidden).join(inner), Some(&aside)) {
                 Err(error) if !is_absent(&error) => return Err(error),
                 _ => {}
             }

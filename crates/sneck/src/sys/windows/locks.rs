@@ -2,11 +2,14 @@
 //! (`named.rs`); a lock of another program is found by feeling for it, and nobody can say whose it is.
 
 use super::file::{self, Inode, Tried};
-use super::{bytes, named};
+use super::handle::is;
+use super::{bytes, named, process};
 use crate::Mode;
 use crate::sys::{KernelFamily, KernelLock};
 use std::io;
+use std::os::windows::io::OwnedHandle;
 use std::path::Path;
+use windows_sys::Win32::Foundation::ERROR_SHARING_VIOLATION;
 use windows_sys::Win32::System::ProcessStatus::K32EnumProcesses;
 
 /// The locks that are held on a file. Where nobody says so, and the path is told, the lock is felt for: by reading what an exclusive one keeps from being read, and then, for
@@ -35,8 +38,12 @@ pub(crate) fn held_on(
 
 /// How somebody has it locked.
 fn feel(path: &Path, file: Inode) -> io::Result<Option<Mode>> {
-    let Some(opened) = file::open_to_look(path)? else {
-        return Ok(None);
+    let opened = match file::open_to_look(path) {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return Ok(None),
+        // Somebody has it open and shares it with nobody.
+        Err(error) if is(&error, ERROR_SHARING_VIOLATION) => return Ok(Some(Mode::Exclusive)),
+        Err(error) => return Err(error),
     };
     if file::look_at_descriptor(&opened)?.inode != file {
         return Ok(None);
@@ -81,6 +88,15 @@ pub(crate) fn keepers(file: Inode, family: KernelFamily) -> Vec<KernelLock> {
         })
     };
     numbers().into_iter().filter_map(held).collect()
+}
+
+/// What is signalled when somebody who says that he holds the lock of this file gives it up or ends. Empty: nobody says so.
+pub(crate) fn ends(path: &Path) -> Vec<OwnedHandle> {
+    let Ok(Some(look)) = file::look(path) else {
+        return Vec::new();
+    };
+    let both = |pid: u32| Some([named::end_of(look.inode, pid)?, process::open(pid).ok()?]);
+    numbers().into_iter().filter_map(both).flatten().collect()
 }
 
 /// The numbers of all processes.

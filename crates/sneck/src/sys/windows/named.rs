@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `sneck-folder-…` | mutex | whoever owns it removes claims in this folder just now |
 //! | `sneck-mark-…` | event | whoever made the claim that is this directory lives |
-//! | `sneck-held-…-PID-x`, `…-s` | event | this process holds the lock of this file, exclusively or shared |
+//! | `sneck-held-…-PID-x`, `…-s` | event | this process holds the lock of this file, exclusively or shared; it is set when that ends |
 //!
 //! They live in the namespace of the machine (`Global\`), for which mutexes and events need no privilege, so that services and users' sessions
 //! meet; everybody may open them, as everybody may lock a folder elsewhere. Not covered: a container (silo) has a namespace of its own.
@@ -14,7 +14,7 @@ use super::file::Inode;
 use super::handle::{is, owned, wide};
 use crate::Mode;
 use std::io;
-use std::os::windows::io::OwnedHandle;
+use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::ptr;
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_ALREADY_EXISTS, GetLastError};
 use windows_sys::Win32::Security::{
@@ -22,7 +22,7 @@ use windows_sys::Win32::Security::{
     SetSecurityDescriptorDacl,
 };
 use windows_sys::Win32::System::Threading::{
-    CreateEventW, CreateMutexW, OpenEventW, SYNCHRONIZATION_SYNCHRONIZE,
+    CreateEventW, CreateMutexW, OpenEventW, ResetEvent, SYNCHRONIZATION_SYNCHRONIZE, SetEvent,
 };
 
 const REVISION: u32 = 1;
@@ -73,9 +73,13 @@ enum Found {
     Made,
 }
 
-fn exists(name: &[u16]) -> bool {
+fn open(name: &[u16]) -> io::Result<OwnedHandle> {
     // SAFETY: a name that ends with zero. The handle is ours.
-    match unsafe { owned(OpenEventW(SYNCHRONIZATION_SYNCHRONIZE, 0, name.as_ptr())) } {
+    unsafe { owned(OpenEventW(SYNCHRONIZATION_SYNCHRONIZE, 0, name.as_ptr())) }
+}
+
+fn exists(name: &[u16]) -> bool {
+    match open(name) {
         Ok(_) => true,
         // Another user's, who closed it to others: it is there.
         Err(error) => is(&error, ERROR_ACCESS_DENIED),
@@ -103,12 +107,33 @@ fn holder_name(file: Inode, pid: u32, mode: Mode) -> Vec<u16> {
 
 /// Say that this process holds the lock of this file, as long as the handle is open.
 pub(crate) fn say_held(file: Inode, mode: Mode) -> io::Result<OwnedHandle> {
-    Ok(event(&holder_name(file, std::process::id(), mode))?.0)
+    let (held, found) = event(&holder_name(file, std::process::id(), mode))?;
+    if found == Found::There {
+        // Somebody has it open who waited for the end of the last one.
+        // SAFETY: an event of ours, open.
+        unsafe { ResetEvent(held.as_raw_handle()) };
+    }
+    Ok(held)
 }
+
+const MODES: [Mode; 2] = [Mode::Exclusive, Mode::Shared];
 
 /// How a process holds the lock of this file, as far as it says so.
 pub(crate) fn held_by(file: Inode, pid: u32) -> Option<Mode> {
-    [Mode::Exclusive, Mode::Shared]
+    MODES
         .into_iter()
         .find(|mode| exists(&holder_name(file, pid, *mode)))
+}
+
+/// What a process sets when it gives up the lock of this file.
+pub(crate) fn end_of(file: Inode, pid: u32) -> Option<OwnedHandle> {
+    MODES
+        .into_iter()
+        .find_map(|mode| open(&holder_name(file, pid, mode)).ok())
+}
+
+/// Say that it is given up. Another holding of the same process is found again by its name.
+pub(crate) fn say_given_up(held: OwnedHandle) {
+    // SAFETY: an event that we made, or whose maker is this process.
+    unsafe { SetEvent(held.as_raw_handle()) };
 }
