@@ -78,6 +78,7 @@ pub(crate) enum LetGo {
 
 /// Shared by the tests of this folder and of its neighbours: jobs that run in a process of their own.
 #[cfg(test)]
+#[cfg_attr(windows, allow(dead_code))]
 pub(crate) mod testing {
     #![allow(clippy::disallowed_methods, reason = "a test may sleep as it likes")]
 

@@ -21,10 +21,8 @@ fn ctrl_c_while_it_waits_ends_sneck_and_leaves_nothing() {
         let place = Place::new();
         let holder = Running::start(&mut place.run(&[], lock, "stay"));
         until("it is in", || place.has("in"));
-        let mut waits = on_console(&place, &place.run(&[], lock, "come"));
-        // Nobody tells when it waits; it would have come, or ended, by then.
-        std::thread::sleep(std::time::Duration::from_millis(700));
-        assert!(!waits.has_ended());
+        let waits = on_console(&place, &place.run(&["-v"], lock, "come"));
+        until("it waits", || place.text("said").contains("waiting"));
         place.put("now");
         assert_eq!(waits.code(), CONTROL_C, "{lock}");
         assert!(!place.is_free(lock), "{lock}");

@@ -117,7 +117,7 @@ fn job_survive() {
     exit(7);
 }
 
-/// Gets a console of its own, starts the WORDS on it, and sends it Ctrl-C when the file `now` is there. Ends as they do.
+/// Gets a console of its own, starts the WORDS on it (what they say goes to the file `said`), and sends it Ctrl-C when the file `now` is there. Ends as they do.
 #[test]
 #[ignore = "a job that other tests start"]
 fn job_console() {
@@ -136,6 +136,7 @@ fn job_console() {
     let mut words = words.split('\t');
     let mut child = Command::new(words.next().expect("a program"))
         .args(words)
+        .stderr(File::create("said").expect("made"))
         .spawn()
         .expect("it runs");
     until("now", || Path::new("now").exists());
