@@ -17,6 +17,13 @@ PROTOCOLS = ["flock", "fcntl", "pidfile", "symlink", "mkdir", "memory"]
 FILES = [protocol for protocol in PROTOCOLS if protocol != "memory"]
 
 
+@pytest.fixture(autouse=True)
+def the_loop_has_nothing_to_complain_of(caplog):
+    """What a callback of the loop raises ends in asyncio's log, and nowhere else."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
 def lock_at(tmp_path, protocol="flock", **options):
     return sneck.Lock(tmp_path / "lock", protocol=protocol, **options)
 
