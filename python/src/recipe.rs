@@ -47,7 +47,11 @@ impl Recipe {
             true => lock.get_type().into_any(),
             false => self.call.bind(py).clone(),
         };
-        let state = lock.getattr_opt("__dict__")?;
+        // Python has had one for every object since 3.11.
+        let state = match lock.getattr_opt("__getstate__")? {
+            Some(state) => Some(state.call0()?),
+            None => lock.getattr_opt("__dict__")?,
+        };
         (again, (call, arguments, keywords), state).into_bound_py_any(py)
     }
 
