@@ -488,7 +488,7 @@ impl Lock {
         self.lock.is_held_in_this_process()
     }
 
-    /// Where it is, absolute; a server's address, without its scheme and password; a name in memory.
+    /// Where it is, absolute; a server's address, without its scheme and password; a name in memory; of several the places.
     #[getter]
     fn path(&self) -> OsString {
         options::path(self.lock.place())

@@ -1,5 +1,6 @@
 //! What a lock is asked for in Python, read: words, seconds, paths.
 
+use crate::recipe::local;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDelta, PyEllipsis, PyString};
@@ -130,13 +131,26 @@ pub(crate) fn record(word: &str) -> PyResult<Record> {
     }
 }
 
-/// Where it is: absolute for files, a name for what is in memory, a server's address without its scheme.
+/// Where it is: absolute for files, a name for what is in memory, a server's address without its scheme and password, the places of several.
 pub(crate) fn path(place: &Place) -> OsString {
-    let absolute = match place.scheme() {
-        "memory" => None,
-        _ => place.absolute_path().ok(),
-    };
+    if place.scheme() == "memory" {
+        return place.rest().to_owned();
+    }
+    if !is_local(place) {
+        // As it is shown: whatever has a password there has it hidden.
+        let shown = place.to_string();
+        let address = shown.strip_prefix(place.scheme());
+        let address = address.and_then(|rest| rest.strip_prefix(':'));
+        return address.unwrap_or(&shown).into();
+    }
+    let absolute = place.absolute_path().ok();
     absolute.map_or_else(|| place.rest().to_owned(), PathBuf::into_os_string)
+}
+
+/// Whether all its protocols are of this machine. Also of what could not be read any further.
+fn is_local(place: &Place) -> bool {
+    let knows = |name| local().schemes().any(|scheme| scheme == name);
+    place.scheme().split('+').all(knows)
 }
 
 /// The same, wherever the program goes: absolute now, if it is at a path.

@@ -22,6 +22,12 @@ pub(crate) fn registry() -> &'static Registry {
     })
 }
 
+/// Those of this machine.
+pub(crate) fn local() -> &'static Registry {
+    static LOCAL: OnceLock<Registry> = OnceLock::new();
+    LOCAL.get_or_init(Registry::local)
+}
+
 /// How to make another one: a callable, its arguments and keywords.
 #[derive(Debug)]
 pub(crate) struct Recipe {
