@@ -9,6 +9,7 @@ import inspect
 import os
 import pickle
 import socket
+import sys
 
 import pytest
 
@@ -195,11 +196,10 @@ def test_a_place_may_be_a_plain_path_and_the_keywords_are_those_of_a_lock(tmp_pa
     assert (lock.protocol, lock.path, lock.timeout) == ("flock", str(tmp_path / "lock"), 2.5)
     with lock as guard, lock:
         assert guard.mode == "shared" and (tmp_path / "lock").read_bytes() == b"%d\n" % os.getpid()
-    assert inspect.signature(sneck.Lock.at).parameters.keys() ^ inspect.signature(sneck.Lock).parameters.keys() == {
-        "place",
-        "path",
-        "protocol",
-    }
+    # Python 3.9 knows no signature of a class that is not written in Python.
+    if sys.version_info >= (3, 10):
+        ways = [set(inspect.signature(make).parameters) for make in (sneck.Lock, sneck.Lock.at)]
+        assert ways[0] ^ ways[1] == {"path", "protocol", "place"}
 
 
 def test_a_place_is_settled_when_the_lock_is_made(tmp_path, monkeypatch):

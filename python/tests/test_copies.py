@@ -215,9 +215,8 @@ def test_locks_and_guards_show_what_they_are(tmp_path, lock):
     guard = claim.acquire()
     assert repr(claim) == f"<sneck.Lock symlink:{claim.path} held>"
     assert repr(guard) == f"<sneck.Guard symlink:{claim.path} held>"
-    assert repr(claim.holder()) == f"<sneck.Holder {claim.holder()}>" and str(claim.holder()).startswith(
-        f"pid {os.getpid()} "
-    )
+    holder = claim.holder()
+    assert repr(holder) == f"<sneck.Holder {holder}>" and str(holder).startswith(f"pid {os.getpid()} ")
     os.remove(claim.path)
     assert repr(guard) == f"<sneck.Guard symlink:{claim.path} lost>"
     with pytest.raises(sneck.LockLost):
