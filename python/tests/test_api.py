@@ -119,7 +119,7 @@ def test_a_decorated_function_that_calls_itself_is_refused_unless_it_may(tmp_pat
     with pytest.raises(sneck.Reentrant):
         down(lock)(1)
     assert not lock.held
-    assert down(sneck.Lock(lock.path, reentry="idempotent"))(3) is True
+    assert down(sneck.Lock(lock.path, reentry="idempotent", timeout=PATIENCE))(3) is True
     is_free(lock.path)
 
 

@@ -172,7 +172,7 @@ def test_on_wait_is_called_once_and_only_before_a_wait(party, protocol, place):
         one.do("guard.release()")
 
     told.clear()
-    sneck.Lock.at(place, on_wait=release).acquire().release()
+    sneck.Lock.at(place, on_wait=release).acquire(timeout=PATIENCE).release()
     assert len(told) == 1
 
 
@@ -313,7 +313,7 @@ def test_whoever_holds_it_is_refused(protocol, place):
 def test_holdings_are_counted_if_they_may_be(party, protocol, place):
     # What is in memory another process cannot see.
     tries = party(on(place)).ask if protocol != "memory" else None
-    one, two = (sneck.Lock.at(place, reentry="idempotent") for _ in range(2))
+    one, two = (sneck.Lock.at(place, reentry="idempotent", timeout=PATIENCE) for _ in range(2))
     first, second, third = one.acquire(), one.acquire(), two.acquire()
     for guard in (second, third):
         guard.release()
@@ -325,7 +325,7 @@ def test_holdings_are_counted_if_they_may_be(party, protocol, place):
 
 @everything
 def test_a_thread_may_wait_for_what_another_one_will_release_for_it(protocol, place):
-    lock = sneck.Lock.at(place, reentry="wait")
+    lock = sneck.Lock.at(place, reentry="wait", timeout=PATIENCE)
     guard, order = lock.acquire(), []
     with pytest.raises(sneck.LockTimeout):
         lock.acquire(timeout=0.05)
