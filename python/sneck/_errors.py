@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno as _errno
 from typing import TYPE_CHECKING
 
+from . import _sneck
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
@@ -44,15 +46,16 @@ class LockError(Exception):
 
     @property
     def holder(self) -> Holder | None:
+        """Who is in the way, as far as known; of several the first."""
         return self.holders[0] if self.holders else None
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Holders stay behind: they are told by the message.
-        facts = (self.args[0], self.path, self.place, (), self.advice, getattr(self, "errno", None))
-        return type(self), facts
+        facts = (str(self), self.path, self.place, self.holders, self.advice, getattr(self, "errno", None))
+        # What was added to it, notes for instance.
+        return type(self), facts, self.__dict__
 
 
 def _of_the_system(error: OSError, errno: int | None, path: str | None) -> None:
@@ -148,6 +151,6 @@ def from_native(
 def again(call: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     """Make a pickled lock anew."""
     if isinstance(call, type):
-        # Of a subclass this is what it is made of; the rest of it follows.
-        return call.__new__(call, *arguments, **keywords)
+        # Of a subclass this is what it is made of, whatever it takes itself; the rest of it follows.
+        return _sneck.Lock.__new__(call, *arguments, **keywords)
     return call(*arguments, **keywords)

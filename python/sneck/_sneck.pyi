@@ -10,7 +10,7 @@ from typing_extensions import Self, disjoint_base
 __all__ = ["Guard", "Holder", "Inbox", "Lock", "Waiting", "equip", "release_all"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_Path = Union[str, os.PathLike[str]]
+_Path = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
 _Mode = Literal["exclusive", "shared"]
 _Protocol = Union[
     Literal["flock", "fcntl", "flock+fcntl", "pidfile", "shlock", "symlink", "labm8", "dotlock", "mkdir", "memory"], str
@@ -40,6 +40,8 @@ class Holder:
     def protocol(self) -> str | None: ...
     @property
     def source(self) -> str: ...
+    @staticmethod
+    def _of(facts: tuple[Any, ...], shown: str) -> Holder: ...
 
 @final
 class Guard:

@@ -33,6 +33,7 @@ pub(crate) fn equip(
     decorate: Py<PyAny>,
 ) {
     crate::recipe::registry();
+    crate::recipe::local();
     // The first import counts: a module that is loaded again hands over the same.
     let _ = EQUIPMENT.set(
         py,

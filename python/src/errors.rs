@@ -6,12 +6,12 @@ use crate::equipment::equipment;
 use crate::holder::Holder;
 use crate::options;
 use pyo3::prelude::*;
-use sneck::ErrorKind;
+use sneck::{Error, ErrorKind, Place, Sighting};
 use std::error::Error as _;
 use std::io;
 
 /// The exception that says this.
-pub(crate) fn raise(py: Python<'_>, error: &sneck::Error) -> PyErr {
+pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let holders: Vec<Holder> = error.holders().iter().map(Holder::from).collect();
     let place = error.place().map(ToString::to_string);
     let path = error.place().map(options::path);
@@ -27,8 +27,29 @@ pub(crate) fn raise(py: Python<'_>, error: &sneck::Error) -> PyErr {
     make(py, facts)
 }
 
+/// What stands there is no lock that could be held or free.
+pub(crate) fn cannot_see(py: Python<'_>, place: &Place, seen: Sighting) -> PyErr {
+    let error = |kind, what: String| Error::new(kind, "look", what).at(place);
+    let error = match seen {
+        Sighting::Damaged { what, .. } => {
+            error(ErrorKind::Damaged, format!("damaged claim: {what}"))
+                .advise("if no program uses this lock, remove it by hand or by force")
+        }
+        Sighting::Foreign { what } => error(
+            ErrorKind::Foreign,
+            format!("this is {what}, not a lock of protocol {}", place.scheme()),
+        )
+        .advise("nothing was changed; name another file"),
+        Sighting::Unknown { why } => {
+            error(ErrorKind::Io, format!("it cannot be seen from here: {why}"))
+        }
+        _ => error(ErrorKind::Io, "it cannot be seen".to_owned()),
+    };
+    raise(py, &error)
+}
+
 /// Not held: the one failure that the library cannot have, since there a guard is the proof.
-pub(crate) fn not_held(py: Python<'_>, place: &sneck::Place, why: &str) -> PyErr {
+pub(crate) fn not_held(py: Python<'_>, place: &Place, why: &str) -> PyErr {
     let message = format!("{place}: cannot release: {why}");
     let nobody: Vec<Holder> = Vec::new();
     let path = Some(options::path(place));
@@ -70,7 +91,7 @@ fn name(kind: ErrorKind) -> &'static str {
     }
 }
 
-fn errno(error: &sneck::Error) -> Option<i32> {
+fn errno(error: &Error) -> Option<i32> {
     let mut cause = error.source();
     while let Some(error) = cause {
         let os = error.downcast_ref::<io::Error>();

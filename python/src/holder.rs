@@ -1,13 +1,17 @@
 //! Who holds a lock, as Python sees it.
 
+use crate::options;
+use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
-use std::time::SystemTime;
+use std::hash::{Hash, Hasher};
+use std::time::{Duration, SystemTime};
 
 /// Who holds a lock, as far as it is known: None stands for what nobody said.
 ///
 /// The strings are as foreign programs wrote them; `str(holder)` is one line that is safe for a terminal.
+/// Two of them are equal if they tell of the same holder.
 #[pyclass(frozen, eq, hash, module = "sneck", from_py_object)]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub(crate) struct Holder {
     /// The process, if it is one of this machine.
     #[pyo3(get)]
@@ -32,11 +36,51 @@ pub(crate) struct Holder {
     mode: Option<&'static str>,
     /// The protocol whose claim it is, if that is not the lock's own.
     #[pyo3(get)]
-    protocol: Option<&'static str>,
+    protocol: Option<String>,
     /// Who says all this: "the lock file", "the kernel", "the server", "this process".
     #[pyo3(get)]
     source: String,
     shown: String,
+}
+
+/// To the microsecond: what is pickled comes back the same.
+fn as_python_has_it(point: SystemTime) -> SystemTime {
+    let Ok(since) = point.duration_since(SystemTime::UNIX_EPOCH) else {
+        return point;
+    };
+    point - Duration::from_nanos(u64::from(since.subsec_nanos() % 1000))
+}
+
+/// All of it, for pickle.
+type Facts = (
+    (Option<u32>, Option<String>, Option<String>, Option<String>),
+    (Option<SystemTime>, Option<SystemTime>),
+    Option<String>,
+    Option<String>,
+    String,
+);
+
+impl Holder {
+    /// What one look and the next have in common. When a process started is counted back from now, and comes out a little different each time; how long ago
+    /// that was, as it is shown, always does.
+    fn lasting(&self) -> impl Eq + Hash + '_ {
+        let who = (self.pid, &self.host, &self.user, &self.command);
+        (who, self.since, self.mode, &self.protocol, &self.source)
+    }
+}
+
+impl PartialEq for Holder {
+    fn eq(&self, other: &Holder) -> bool {
+        self.lasting() == other.lasting()
+    }
+}
+
+impl Eq for Holder {}
+
+impl Hash for Holder {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.lasting().hash(state);
+    }
 }
 
 impl From<&sneck::Holder> for Holder {
@@ -46,10 +90,10 @@ impl From<&sneck::Holder> for Holder {
             host: holder.host.clone(),
             user: holder.user.clone(),
             command: holder.command.clone(),
-            since: holder.since,
-            started: holder.started,
-            mode: holder.mode.map(crate::options::mode_name),
-            protocol: holder.protocol,
+            since: holder.since.map(as_python_has_it),
+            started: holder.started.map(as_python_has_it),
+            mode: holder.mode.map(options::mode_name),
+            protocol: holder.protocol.map(str::to_owned),
             source: holder.source.to_string(),
             shown: holder.to_string(),
         }
@@ -58,6 +102,39 @@ impl From<&sneck::Holder> for Holder {
 
 #[pymethods]
 impl Holder {
+    /// One that was pickled.
+    #[staticmethod]
+    #[pyo3(name = "_of")]
+    fn of(facts: Facts, shown: String) -> PyResult<Holder> {
+        let ((pid, host, user, command), (since, started), mode, protocol, source) = facts;
+        Ok(Holder {
+            pid,
+            host,
+            user,
+            command,
+            since,
+            started,
+            mode: mode
+                .map(|word| options::mode(&word).map(options::mode_name))
+                .transpose()?,
+            protocol,
+            source,
+            shown,
+        })
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let call = py.get_type::<Holder>().getattr("_of")?;
+        let facts = (
+            (self.pid, &self.host, &self.user, &self.command),
+            (self.since, self.started),
+            self.mode,
+            &self.protocol,
+            &self.source,
+        );
+        (call, (facts, &self.shown)).into_bound_py_any(py)
+    }
+
     fn __str__(&self) -> &str {
         &self.shown
     }

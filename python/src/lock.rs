@@ -3,11 +3,11 @@
 //! Not for: asyncio (`tasks.rs`, `sneck/_tasks.py`), decorating functions (`sneck/_decorator.py`).
 
 use crate::equipment::equipment;
-use crate::errors::{not_held, raise};
+use crate::errors::{cannot_see, not_held, raise};
 use crate::guard::{Guard, Task};
 use crate::held;
 use crate::holder::Holder;
-use crate::options::{self, Given, Wait};
+use crate::options::{self, Given, Wait, Where};
 use crate::recipe::{Recipe, Wishes, callback, registry};
 use crate::signals::Raised;
 use crate::tasks::{Inbox, Waiting};
@@ -18,7 +18,6 @@ use pyo3::{PyTraverseError, PyVisit};
 use sneck::protocol::Removal;
 use sneck::{Cleared, Deadline, Error, ErrorKind, LockBuilder, Party, Sighting, Timeout};
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 /// A lock that at most one party may hold, or any number of shared holders.
@@ -30,12 +29,12 @@ use std::sync::{Mutex, PoisonError};
 /// timeout: how long to wait, in seconds; None waits for ever, 0 tries once.
 /// stale: which claims of others may be removed on the way: "never", "dead" (their holder is proved gone; the default), "likely" (also those whose number belongs to a younger process by now), "force" (the one in the way, whoever holds it), or an age in seconds or as a timedelta (force by age). The last two can rob the living.
 /// reentry: what happens when a thread acquires what it holds already: "refuse" (raise `Reentrant`), "wait", or "idempotent" (count).
-/// record: "pid": a kernel lock's file says `pid` while it is held; "none" leaves its content alone.
+/// record: "pid": the file of a "flock" lock says `pid` while it is held, and by that `Guard.clean` is known (other protocols refuse the word); "none" leaves its content alone.
 /// label: a word on what it is held for, told to others where the protocol has room for it.
 /// on_wait: called once before a wait begins, with the holder or None. What it raises ends the acquisition.
 ///
 /// Any thread may release. A held lock stays held until it is released or the process ends, even if nothing refers to it.
-/// Locks can be pickled: what arrives is the same lock, not held by it.
+/// Locks can be pickled: what arrives is the same lock, not held by it. A subclass that takes other arguments does so in its `__new__`.
 #[pyclass(frozen, subclass, weakref, module = "sneck")]
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -238,7 +237,7 @@ impl Lock {
     #[expect(clippy::too_many_arguments, reason = "keywords, in Python")]
     fn new<'py>(
         py: Python<'py>,
-        path: PathBuf,
+        path: Where,
         protocol: &'py str,
         mode: &'py str,
         timeout: Wait,
@@ -258,13 +257,14 @@ impl Lock {
             on_wait,
         };
         // Where it is now: it says so after chdir too, and a pickled one means the same file elsewhere. What names no file is refused as it was written.
+        let Where(path) = path;
         let is_file = protocol != "memory" && path.file_name().is_some();
         let path = match std::path::absolute(&path) {
             Ok(absolute) if is_file => absolute,
             _ => path,
         };
         let make = |builder: LockBuilder| builder.file(protocol, &path);
-        let arguments = (path.clone(),).into_pyobject(py)?;
+        let arguments = (path.as_os_str(),).into_pyobject(py)?;
         wishes.make(py, make, None, arguments, &[("protocol", protocol)])
     }
 
@@ -276,7 +276,7 @@ impl Lock {
     #[expect(clippy::too_many_arguments, reason = "keywords, in Python")]
     fn at<'py>(
         py: Python<'py>,
-        place: PathBuf,
+        place: Where,
         mode: &'py str,
         timeout: Wait,
         stale: Option<Bound<'py, PyAny>>,
@@ -294,8 +294,11 @@ impl Lock {
             label,
             on_wait,
         };
-        let arguments = (place.clone(),).into_pyobject(py)?;
-        let make = |builder: LockBuilder| builder.at(&registry().place(&place)?);
+        let place = registry().place(&place.0);
+        let place = place.map_err(|error| raise(py, &error))?;
+        let place = options::settled(place, registry());
+        let arguments = (options::written(&place),).into_pyobject(py)?;
+        let make = |builder: LockBuilder| builder.at(&place);
         wishes.make(py, make, Some("at"), arguments, &[])
     }
 
@@ -427,7 +430,7 @@ impl Lock {
                 let nobody = sneck::Holder::unknown(sneck::Source::Record);
                 Ok(Some(Holder::from(holders.first().unwrap_or(&nobody))))
             }
-            other => Err(self.cannot_see(py, other)),
+            other => Err(cannot_see(py, self.lock.place(), other)),
         }
     }
 
@@ -444,7 +447,7 @@ impl Lock {
             }
             // Somebody is writing it, or it has to be looked at by a person: nobody can acquire it.
             Sighting::Damaged { .. } => Ok(true),
-            other => Err(self.cannot_see(py, other)),
+            other => Err(cannot_see(py, self.lock.place(), other)),
         }
     }
 
@@ -485,7 +488,7 @@ impl Lock {
         self.lock.is_held_in_this_process()
     }
 
-    /// Where it is, absolute; a server's address, without its scheme and password; a name in memory.
+    /// Where it is, absolute; a server's address, without its scheme and password; a name in memory; of several the places.
     #[getter]
     fn path(&self) -> OsString {
         options::path(self.lock.place())
@@ -559,7 +562,11 @@ impl Lock {
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let state = if self.held(py) { " held" } else { "" };
-        format!("<sneck.Lock {:?}{state}>", self.lock.place())
+        let place = self.lock.place();
+        match place.scheme() {
+            "+" => format!("<sneck.Lock {place}{state}>"),
+            _ => format!("<sneck.Lock {place:?}{state}>"),
+        }
     }
 }
 
@@ -577,18 +584,5 @@ impl Lock {
             None if copies(slf.get()) => Ok(()),
             None => Lock::release(slf),
         }
-    }
-
-    /// What stands there is no lock that could be held or free.
-    fn cannot_see(&self, py: Python<'_>, seen: Sighting) -> PyErr {
-        let (kind, what) = match seen {
-            Sighting::Damaged { what, .. } => (ErrorKind::Damaged, what),
-            Sighting::Foreign { what } => (ErrorKind::Foreign, format!("this is {what}")),
-            Sighting::Unknown { why } => {
-                (ErrorKind::Io, format!("it cannot be seen from here: {why}"))
-            }
-            _ => (ErrorKind::Io, "it cannot be seen".to_owned()),
-        };
-        raise(py, &Error::new(kind, "look", what).at(self.lock.place()))
     }
 }

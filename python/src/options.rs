@@ -1,12 +1,42 @@
 //! What a lock is asked for in Python, read: words, seconds, paths.
 
+use crate::recipe::local;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDelta, PyEllipsis, PyString};
-use sneck::{Mode, Place, Record, Reentry, Stale, Timeout};
-use std::ffi::OsString;
+use pyo3::types::{PyBytes, PyDelta, PyEllipsis, PyString};
+use sneck::protocol::{Protocol, Reach};
+use sneck::{Mode, Place, Record, Reentry, Registry, Stale, Timeout};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Where a lock is: what the system takes for a path.
+#[derive(Debug)]
+pub(crate) struct Where(pub(crate) PathBuf);
+
+impl<'py> FromPyObject<'_, 'py> for Where {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Where> {
+        let is_plain = object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>();
+        let given = match object.getattr_opt("__fspath__")?.filter(|_| !is_plain) {
+            Some(path) => path.call0()?,
+            None => object.to_owned(),
+        };
+        if let Ok(bytes) = given.cast::<PyBytes>() {
+            return Ok(Where(OsStr::from_bytes(bytes.as_bytes()).into()));
+        }
+        if given.is_instance_of::<PyString>() {
+            return given.extract().map(Where);
+        }
+        let what = format!(
+            "path: a str, bytes or os.PathLike, not {}",
+            object.get_type().name()?
+        );
+        Err(PyTypeError::new_err(what))
+    }
+}
 
 /// How long to wait: seconds, or None for ever.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +58,7 @@ impl<'py> FromPyObject<'_, 'py> for Wait {
         // As it comes: a number below zero or none at all is an error there.
         let wait = span(seconds).map_err(|()| {
             let what = format!(
-                "timeout: {seconds} is not a time to wait; None waits for ever, 0 tries once"
+                "timeout: {seconds:?} is not a time to wait; None waits for ever, 0 tries once"
             );
             PyValueError::new_err(what)
         })?;
@@ -101,13 +131,44 @@ pub(crate) fn record(word: &str) -> PyResult<Record> {
     }
 }
 
-/// Where it is: absolute for files, a name for what is in memory, a server's address without its scheme.
+/// Where it is: absolute for files, a name for what is in memory, a server's address without its scheme and password, the places of several.
 pub(crate) fn path(place: &Place) -> OsString {
-    let absolute = match place.scheme() {
-        "memory" => None,
-        _ => place.absolute_path().ok(),
-    };
+    if place.scheme() == "memory" {
+        return place.rest().to_owned();
+    }
+    if !is_local(place) {
+        // As it is shown: whatever has a password there has it hidden.
+        let shown = place.to_string();
+        let address = shown.strip_prefix(place.scheme());
+        let address = address.and_then(|rest| rest.strip_prefix(':'));
+        return address.unwrap_or(&shown).into();
+    }
+    let absolute = place.absolute_path().ok();
     absolute.map_or_else(|| place.rest().to_owned(), PathBuf::into_os_string)
+}
+
+/// Whether all its protocols are of this machine. Also of what could not be read any further.
+fn is_local(place: &Place) -> bool {
+    let knows = |name| local().schemes().any(|scheme| scheme == name);
+    place.scheme().split('+').all(knows)
+}
+
+/// The same, wherever the program goes: absolute now, if it is at a path.
+pub(crate) fn settled(place: Place, registry: &Registry) -> Place {
+    let is_at_a_path = |protocol: &dyn Protocol| protocol.capabilities().reach == Reach::Machine;
+    match (registry.protocol(&place), place.absolute_path()) {
+        (Ok(protocol), Ok(path)) if is_at_a_path(&*protocol) => Place::file(place.scheme(), path),
+        // What is wrong with it is said as it was written.
+        _ => place,
+    }
+}
+
+/// A place in the way in which it is read again.
+pub(crate) fn written(place: &Place) -> OsString {
+    let mut written = OsString::from(place.scheme());
+    written.push(":");
+    written.push(place.rest());
+    written
 }
 
 const STALE: &str = "'never', 'dead', 'likely', 'force', or an age in seconds or as a timedelta";
@@ -124,14 +185,17 @@ pub(crate) fn stale(given: &Bound<'_, PyAny>) -> PyResult<Stale> {
         };
     }
     if given.is_instance_of::<PyDelta>() {
-        return given.extract().map(Stale::After);
+        let age = given.extract().map(Stale::After);
+        return age.map_err(|_| PyValueError::new_err(format!("stale: {given} is no age")));
     }
     let seconds: f64 = given
         .extract()
         .map_err(|_| PyTypeError::new_err(format!("stale: {STALE}")))?;
     match span(seconds) {
         Ok(age) => Ok(Stale::After(age)),
-        Err(()) => Err(PyValueError::new_err(format!("stale: {seconds} is no age"))),
+        Err(()) => Err(PyValueError::new_err(format!(
+            "stale: {seconds:?} is no age"
+        ))),
     }
 }
 

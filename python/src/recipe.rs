@@ -22,6 +22,12 @@ pub(crate) fn registry() -> &'static Registry {
     })
 }
 
+/// Those of this machine.
+pub(crate) fn local() -> &'static Registry {
+    static LOCAL: OnceLock<Registry> = OnceLock::new();
+    LOCAL.get_or_init(Registry::local)
+}
+
 /// How to make another one: a callable, its arguments and keywords.
 #[derive(Debug)]
 pub(crate) struct Recipe {
@@ -47,7 +53,11 @@ impl Recipe {
             true => lock.get_type().into_any(),
             false => self.call.bind(py).clone(),
         };
-        let state = lock.getattr_opt("__dict__")?;
+        // Python has had one for every object since 3.11.
+        let state = match lock.getattr_opt("__getstate__")? {
+            Some(state) => Some(state.call0()?),
+            None => lock.getattr_opt("__dict__")?,
+        };
         (again, (call, arguments, keywords), state).into_bound_py_any(py)
     }
 

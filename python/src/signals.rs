@@ -20,6 +20,11 @@ impl Observer for Raised {
     fn notice(&self, _event: &Event<'_>) {}
 
     fn interrupted(&self) -> Interrupt {
+        self.about_to_sleep()
+    }
+
+    /// Python remembers which signals came.
+    fn about_to_sleep(&self) -> Interrupt {
         match Python::try_attach(|py| py.check_signals()) {
             Some(Err(raised)) => {
                 *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(raised);

@@ -15,6 +15,12 @@ from party import Party  # noqa: E402
 
 
 @pytest.fixture
+def place(tmp_path, protocol):
+    """Where the lock of a test is that goes through the protocols."""
+    return f"{protocol}:{tmp_path}/lock"
+
+
+@pytest.fixture
 def party():
     """Starts processes that are told what to do; see `party.Party`."""
     started = []

@@ -5,11 +5,12 @@ Not for: locks that are passed to children, and storms of them: `test_children.p
 
 import os
 import signal
+import time
 
 import pytest
 
 import sneck
-from party import stays
+from party import PATIENCE, stays
 
 PROTOCOLS = ["flock", "fcntl", "flock+fcntl", "pidfile", "shlock", "symlink", "labm8", "dotlock", "mkdir"]
 KERNEL = ["flock", "fcntl", "flock+fcntl"]
@@ -208,3 +209,38 @@ def test_a_program_that_is_started_under_a_lock_does_not_keep_it(tmp_path, party
     assert other.try_acquire()
     other.release()
     holder.do("for one in some: one.communicate()")
+
+
+WAITING = """
+import asyncio, os
+async def forked():
+    task = asyncio.ensure_future(lock.acquire_async())
+    while not lock_is_waited_for():
+        await asyncio.sleep(0.001)
+    pid = os.fork()
+    if not pid:
+        try:
+            # As when the child's interpreter ends: its copy of the task is closed in the middle of the wait.
+            task.get_coro().close()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    print("forked", file=open(told, "w"))
+    return (await task).held
+def lock_is_waited_for():
+    return any(post.asleep for post in sneck._tasks._posts.values())
+"""
+
+
+def test_a_child_that_drops_the_tasks_it_was_forked_with_leaves_its_parents_waiting(tmp_path, party):
+    path, told = tmp_path / "lock", tmp_path / "told"
+    one = party(f"import sneck; lock = sneck.Lock({str(path)!r}); told = {str(told)!r}" + WAITING)
+    with sneck.Lock(path):
+        one.begin("asyncio.run(forked())")
+        one.must_block()
+        for _ in range(PATIENCE * 1000):
+            if told.exists():
+                break
+            time.sleep(0.001)
+        one.must_block(0.05)
+    assert one.answer() is True

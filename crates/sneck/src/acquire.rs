@@ -42,7 +42,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{Guard, Holding};
 use crate::holder::{Holder, Source};
 use crate::lock::{Handle, Reentry};
-use crate::observer::{Event, Interrupt};
+use crate::observer::{Event, Interrupt, Observer};
 use crate::place::Place;
 use crate::protocol::{
     Attempt, Blocked, Contender, Gave, Held, Modes, Protocol, Queue, Reach, Removable, Sighting,
@@ -462,17 +462,26 @@ impl Acquisition {
                     sleeper.soon();
                 }
             }
-            Nap::Interrupted => {
-                let observer = self.handle.settings.observer.as_ref();
-                let answer = observer.map(|o| o.interrupted()).unwrap_or_default();
-                if answer == Interrupt::GiveUp {
-                    self.contender = None;
-                    let what = "a signal ended the wait for the lock";
-                    return Err(self.placed(Error::new(ErrorKind::Interrupted, "acquire", what)));
-                }
-            }
+            Nap::Interrupted => return self.ask(|observer| observer.interrupted()),
         }
         Ok(())
+    }
+
+    /// The thread goes to sleep now.
+    // 1. A tries, which takes a while. 2. A handler runs in A: no sleep is there to be interrupted. 3. A sleeps, for as long as it takes, and whoever sent the signal waits
+    // for an answer. What is left are the few instructions between this and the system call.
+    pub(crate) fn about_to_sleep(&mut self) -> Result<()> {
+        self.ask(|observer| observer.about_to_sleep())
+    }
+
+    fn ask(&mut self, question: impl FnOnce(&dyn Observer) -> Interrupt) -> Result<()> {
+        let observer = self.handle.settings.observer.as_deref();
+        if observer.map(question).unwrap_or_default() == Interrupt::Resume {
+            return Ok(());
+        }
+        self.contender = None;
+        let what = "a signal ended the wait for the lock";
+        Err(self.placed(Error::new(ErrorKind::Interrupted, "acquire", what)))
     }
 
     /// Who is excluded by it: a server's lock has to be asked for over a network.

@@ -68,6 +68,11 @@ pub trait Observer: Send + Sync {
     fn interrupted(&self) -> Interrupt {
         Interrupt::Resume
     }
+
+    /// The waiting thread is about to sleep. A handler that ran before, while the lock was tried, interrupted nothing: whoever can tell that one did says so here.
+    fn about_to_sleep(&self) -> Interrupt {
+        Interrupt::Resume
+    }
 }
 
 impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {

@@ -7,7 +7,7 @@ use crate::claim::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
 use crate::lock::{Handle, Reentry};
-use crate::observer::{Event, Interrupt};
+use crate::observer::{Event, Interrupt, Observer};
 use crate::place::Place;
 use crate::protocol::{Ground, Modes, Protocol, Reach, Sighting, Standing};
 use crate::queue::{self, Acquirer};
@@ -126,6 +126,7 @@ impl<'a> Vigil<'a> {
                 }
             }
             let longest = self.deadline.remaining(steps.step().max(took * REST));
+            self.ask(|observer| observer.about_to_sleep())?;
             let nap = match &mut armed {
                 Some((_, armed)) => armed.sleep(longest),
                 None => wait::pause(longest),
@@ -229,10 +230,15 @@ impl<'a> Vigil<'a> {
     }
 
     fn woke(&self, nap: Nap) -> Result<()> {
-        let observer = self.handle.settings.observer.as_ref();
-        if nap != Nap::Interrupted
-            || observer.map(|o| o.interrupted()).unwrap_or_default() == Interrupt::Resume
-        {
+        match nap {
+            Nap::Interrupted => self.ask(|observer| observer.interrupted()),
+            _ => Ok(()),
+        }
+    }
+
+    fn ask(&self, question: impl FnOnce(&dyn Observer) -> Interrupt) -> Result<()> {
+        let observer = self.handle.settings.observer.as_deref();
+        if observer.map(question).unwrap_or_default() == Interrupt::Resume {
             return Ok(());
         }
         let what = "a signal ended the wait for the lock to be free";

@@ -5,12 +5,15 @@
     reason = "the library's own rules: tests lock as they like"
 )]
 
-use sneck::{ErrorKind, Interrupt, Lock, Place, Registry, Stale, Timeout, Waiting};
+use sneck::{
+    ErrorKind, Event, Interrupt, Lock, Observer, Place, Registry, Stale, Timeout, Waiting,
+};
 use sneck_testkit::claims;
 use sneck_testkit::interrupt::Watching;
 use sneck_testkit::{Setup, Through, must_block, sys};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 /// The locks of `memory`, come by through a line of their own: `beside:name`.
@@ -31,6 +34,8 @@ fn setup(scheme: &str, waiting: Waiting) -> Setup {
     let place = |folder: &Path| claims::alone(scheme, folder);
     Setup::new(registry, place, waiting, CHILD_ENTRY)
 }
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const WAITS: [Timeout; 2] = [
     Timeout::Forever,
@@ -59,6 +64,42 @@ fn a_signal_handler_interrupts_a_wait_for_the_bell() {
             guard.release().expect("it is held");
             waiter.wait().expect("it waited on, and it came free");
             drop(holder.try_acquire().expect("nothing is in the way"));
+        }
+    }
+}
+
+/// Somebody to whom a signal came before the sleep.
+struct Told;
+
+impl Observer for Told {
+    fn notice(&self, _: &Event<'_>) {}
+
+    fn about_to_sleep(&self) -> Interrupt {
+        Interrupt::GiveUp
+    }
+}
+
+#[test]
+fn whoever_was_told_of_a_signal_before_it_sleeps_does_not_sleep() {
+    for scheme in ["flock", "fcntl", "symlink", "pidfile", "mkdir", "beside"] {
+        for waiting in [Waiting::Best, Waiting::Events, Waiting::Polling] {
+            let setup = setup(scheme, waiting);
+            let lock = setup.lock_with(|b| b.observer(Told));
+            // Nobody is in the way: there is nothing to sleep for.
+            let guard = lock.acquire_until(Timeout::Forever).expect("it is free");
+            let other = setup.lock_with(|b| b.observer(Told));
+            let (sender, ended) = mpsc::channel();
+            thread::spawn(move || {
+                sender.send(other.acquire_until(Timeout::Forever).map(drop))?;
+                sender.send(other.until_free(Timeout::Forever))
+            });
+            for _ in 0..2 {
+                let ended = ended.recv_timeout(PATIENCE).expect("it does not sleep");
+                let error = ended.expect_err("it gave up");
+                assert_eq!(error.kind(), ErrorKind::Interrupted, "{scheme}: {error}");
+            }
+            drop(guard);
+            drop(lock.try_acquire().expect("nothing is in the way"));
         }
     }
 }

@@ -16,6 +16,9 @@ pub(crate) fn acquire(mut machine: Acquisition) -> Result<Guard> {
         if !matches!(step, Step::Held(_)) && wait::heard() {
             machine.woke(Nap::Interrupted)?;
         }
+        if !matches!(step, Step::Held(_) | Step::Arm(_)) {
+            machine.about_to_sleep()?;
+        }
         let nap = match step {
             Step::Held(guard) => return Ok(guard),
             Step::Line(longest) => machine.ticket().map_or(Nap::Woken, |t| t.sleep(longest)),
