@@ -28,7 +28,6 @@ use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
 use std::sync::OnceLock;
-use std::thread::{Builder, JoinHandle};
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
@@ -61,6 +60,10 @@ pub(crate) use program::is_program;
 mod group;
 use group::{Terminal, group_of, leads_session, signal_own_group, stop_as_asked, stop_group};
 pub(crate) use group::{can_erase, in_foreground};
+#[path = "unix_mask.rs"]
+mod mask;
+pub(crate) use mask::spawn_without_signals;
+use mask::{block, real_time_signals, unblock};
 #[path = "unix_signals.rs"]
 mod signals;
 pub(crate) use signals::Relay;
@@ -563,32 +566,6 @@ fn leave(status: c_int) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-// ---- signals, sessions, terminals ------------------------------------------------------------------------------------
-
-/// Keeps these signals from this thread; they wait in the kernel.
-fn block(signals: &[i32]) -> io::Result<()> {
-    change_mask(libc::SIG_BLOCK, Some(&set_of(signals)));
-    Ok(())
-}
-
-/// Lets this thread receive these signals, whatever mask the process was started with.
-fn unblock(signals: &[i32]) -> io::Result<()> {
-    change_mask(libc::SIG_UNBLOCK, Some(&set_of(signals)));
-    Ok(())
-}
-
-/// A thread to which no signal is ever delivered: they belong to the thread that waits for them.
-pub(crate) fn spawn_without_signals(
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    // The new thread starts with the mask of this one, so there is no moment at which it could get one.
-    let before = change_mask(libc::SIG_SETMASK, Some(&all_signals()));
-    let thread = Builder::new().name(name.to_owned()).spawn(work);
-    change_mask(libc::SIG_SETMASK, Some(&before));
-    thread
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(
@@ -1038,7 +1015,7 @@ mod tests {
             .unwrap();
         let inside = masks.recv().unwrap();
         assert!(has(&inside, libc::SIGINT) && has(&inside, libc::SIGUSR2));
-        assert!(has(&inside, *signals::real_time_signals().end()));
+        assert!(has(&inside, *real_time_signals().end()));
         assert_eq!(has(&mask(), libc::SIGUSR2), before);
     }
 }
