@@ -61,7 +61,7 @@ fn is_a_process(pid: u32, place: &Place) -> Result<(), Error> {
     };
     Err(Error::new(ErrorKind::Usage, "acquire", what)
         .at(place)
-        .advise("nothing was made; in a shell script, its own process is `--pid $$`"))
+        .advise(format!("nothing was made; {}", sys::OWN_PID)))
 }
 
 /// A script that acquires twice would wait for itself.

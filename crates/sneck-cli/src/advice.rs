@@ -2,6 +2,7 @@
 //!
 //! Not for: what an error of the library advises.
 
+use crate::sys::quoted;
 use sneck::{Place, Sighting, Verdict, text};
 use std::ffi::OsStr;
 
@@ -43,23 +44,14 @@ pub(crate) fn about(place: &Place, seen: &Sighting, verdict: Option<&Verdict>) -
 pub(crate) fn typed(place: &Place) -> String {
     match place.rest().to_str() {
         // What had to be changed to be shown means something else when it is typed.
-        Some(rest) if text::clean(rest) == rest => quoted(place.to_string()),
+        Some(rest) if text::clean(rest) == rest => quoted(&place.to_string()),
         _ => "LOCK".into(),
     }
 }
 
 /// A word as it is typed in a shell; where that cannot be shown, made safe.
 pub(crate) fn word(word: &OsStr) -> String {
-    quoted(text::clean(&word.to_string_lossy()))
-}
-
-fn quoted(shown: String) -> String {
-    let plain =
-        |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '+' | ',' | '@');
-    if !shown.is_empty() && shown.chars().all(plain) {
-        return shown;
-    }
-    format!("'{}'", shown.replace('\'', r"'\''"))
+    quoted(&text::clean(&word.to_string_lossy()))
 }
 
 #[cfg(test)]
@@ -70,8 +62,7 @@ mod tests {
     fn a_place_is_written_so_that_a_shell_reads_the_same() {
         let typed = |rest: &str| typed(&Place::file("pidfile", rest));
         assert_eq!(typed("/run/a-b_1.lock"), "pidfile:/run/a-b_1.lock");
-        assert_eq!(typed("my lock"), "'pidfile:my lock'");
-        assert_eq!(typed("it's $HOME"), r"'pidfile:it'\''s $HOME'");
+        assert_eq!(typed("my lock"), quoted("pidfile:my lock"));
         assert_eq!(typed("a\nb"), "LOCK");
         assert_eq!(typed("\u{1b}[31m"), "LOCK");
     }

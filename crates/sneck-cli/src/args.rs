@@ -2,6 +2,7 @@
 
 use crate::duration::{self, NotADuration};
 use crate::exit;
+use crate::sys::{CLOSE, HOLDING, KILL_AFTER, LIMIT, MAX_HOLD, PLACES};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -13,22 +14,6 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
-
-const PLACES: &str = "\
-LOCK is a place:
-  PATH               flock(2) on the file; excludes flock(1), setlock, cargo, uv …
-  fcntl:PATH         fcntl(2) on the file; excludes lckdo, with-lock-ex, runlock, apt …
-  flock+fcntl:PATH   both at once; excludes the programs of both
-  pidfile:PATH       a file with the holder's pid, as daemons make it
-  shlock:PATH        the same, as shlock(1), INN and UUCP make it
-  dotlock:PATH       the lock file of mailboxes: dotlockfile, lockfile-create, mutt
-  labm8:PATH         a file with pid and time, as labm8 makes it
-  mkdir:PATH         a directory: pylockfile, proper-lockfile, shell scripts
-  symlink:PATH       a symbolic link to the holder's pid, as Twisted makes it
-  postgres://HOST/NAME or postgres://USER@HOST:PORT/DATABASE/NAME
-                     an advisory lock of a PostgreSQL server
-Protocols are joined by +: flock or fcntl or both lock PATH itself, and one of those that make
-something of their own stands beside it at PATH.lock, as in fcntl+dotlock:/var/mail/ada";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -69,13 +54,10 @@ fn run_help() -> String {
          sneck run -n cron.lock -- ./job                 # or not at all, if it is held\n  \
          sneck run from.lock to.lock -- ./move           # all of them or none\n  \
          sneck run --max-hold 1h sync.lock -- ./sync     # ended after an hour\n\n\
-         The lock is held until COMMAND has ended, even if sneck itself is killed, and under flock until the last process \
-         that inherited it has ended.\n\n\
+         {HOLDING}\n\n\
          What stands before `--` are LOCKs, and are taken as one: while one is held by somebody else, none is held, so that no order in which they are named makes two wait \
          for each other. Without `--` the first word is the LOCK.\n\n\
-         With --max-hold COMMAND leads a process group of its own, and all of that group is ended, what it started in the background too. Not reached are \
-         processes that left the group (setsid, the jobs of an interactive shell), nor background processes of a COMMAND that ended in time. \
-         The time counts from the moment the lock is held. Only sneck ends the group: not while it is stopped itself (Ctrl-Z), nor after it was killed.\n\n{PLACES}\n\n{}",
+         {LIMIT}\n\n{PLACES}\n\n{}",
         exit::TABLE
     )
 }
@@ -212,15 +194,11 @@ pub(crate) struct RunArgs {
     /// End with CODE instead of 75 if it is held
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]
     pub(crate) conflict_exit_code: u8,
-    /// Do not let COMMAND inherit the lock: it is freed when sneck ends, even if COMMAND still runs. Gives up the promise that no second command starts
-    /// before the first has ended. (flock, fcntl, postgres; file protocols name COMMAND's pid either way)
-    #[arg(short = 'o', long)]
+    #[arg(short = 'o', long, help = CLOSE)]
     pub(crate) close: bool,
-    /// End COMMAND when it has held the lock for this long: TERM to its process group, then KILL. sneck ends with 124
-    #[arg(long, value_name = "DURATION", value_parser = limit, allow_hyphen_values = true)]
+    #[arg(long, help = MAX_HOLD, value_name = "DURATION", value_parser = limit, allow_hyphen_values = true)]
     pub(crate) max_hold: Option<Duration>,
-    /// How long after TERM the KILL follows
-    #[arg(long, value_name = "DURATION", value_parser = span, default_value = "10s", requires = "max_hold", allow_hyphen_values = true)]
+    #[arg(long, help = KILL_AFTER, value_name = "DURATION", value_parser = span, default_value = "10s", requires = "max_hold", allow_hyphen_values = true)]
     pub(crate) kill_after: Duration,
     /// The protocol by which each LOCK is locked; LOCK is then taken as it stands
     #[arg(long, value_name = "P")]
@@ -498,7 +476,7 @@ mod tests {
             .schemes()
             .filter(|s| !others.contains(s))
         {
-            assert!(PLACES.contains(&format!("\n  {scheme}:")), "{scheme}");
+            assert!(PLACES.contains(&format!(" {scheme}:")), "{scheme}");
         }
     }
 

@@ -73,7 +73,7 @@ fn beside(program: &OsStr) -> String {
 }
 
 fn is_path(word: &OsStr) -> bool {
-    word.to_string_lossy().contains('/')
+    word.to_string_lossy().contains(std::path::is_separator)
 }
 
 /// Whether a shell would run something by this word.
@@ -123,19 +123,34 @@ mod tests {
 
     #[test]
     fn a_program_is_not_taken_for_a_lock() {
-        for line in ["l sh -c true -- file", "l /bin/sh -- x", "l ls --"] {
-            let error = read(line).expect_err(line);
+        for line in ["l SHELL -c true -- file", "l PATH -- x", "l SHELL --"] {
+            let error = read(&with_programs(line)).expect_err(line);
             assert_eq!(error.kind(), ErrorKind::Usage);
         }
-        let said = read("l sh -c x; -- a").expect_err("a program").to_string();
-        assert!(said.contains("`sneck run l -- sh -c 'x;' -- a`"), "{said}");
-        assert!(said.contains("`./sh` for a lock"), "{said}");
-        let said = read("l /bin/sh -- a").expect_err("a program").to_string();
-        assert!(said.contains("`flock:/bin/sh` for a lock"), "{said}");
+        let said = |line: &str| read(&with_programs(line)).expect_err(line).to_string();
+        let shown = |line: &str| with_programs(line).replace("x;", &sys::quoted("x;"));
+        let one = said("l SHELL -c x; -- a");
+        assert!(
+            one.contains(&shown("`sneck run l -- SHELL -c x; -- a`")),
+            "{one}"
+        );
+        assert!(one.contains(&shown("`./SHELL` for a lock")), "{one}");
+        let one = said("l PATH -- a");
+        assert!(one.contains(&shown("`flock:PATH` for a lock")), "{one}");
         // Only where a COMMAND could stand; and a folder is no program.
-        must_mean("sh b -- true", "sh b", "true");
-        must_mean("a b sh -- true", "a b sh", "true");
-        must_mean("a /bin -- true", "a /bin", "true");
+        let means = |line: &str, locks: &str| {
+            must_mean(&with_programs(line), &with_programs(locks), "true");
+        };
+        means("SHELL b -- true", "SHELL b");
+        means("a b SHELL -- true", "a b SHELL");
+        means("a FOLDER -- true", "a FOLDER");
+    }
+
+    /// A program by its name and by its path, and a folder, of the system that this is.
+    fn with_programs(line: &str) -> String {
+        let [shell, path, folder] = sys::testing::PROGRAM;
+        let line = line.replace("SHELL", shell).replace("PATH", path);
+        line.replace("FOLDER", folder)
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl fmt::Display for Timeout {
 }
 
 /// A point in time on a clock that never steps and that goes on while the machine is suspended (CLOCK_BOOTTIME;
-/// `std::time::Instant` stops there).
+/// `std::time::Instant` stops there). FreeBSD has no such clock: there it stops, too.
 ///
 /// ```
 /// use sneck::Moment;

@@ -30,6 +30,14 @@ pub(crate) use platform::{
     HeldCommand, Leash, Relay, bearer, can_erase, in_foreground, is_program, spawn_without_signals,
 };
 
+#[cfg(not(windows))]
+#[path = "unix_wording.rs"]
+mod wording;
+#[cfg(windows)]
+#[path = "windows_wording.rs"]
+mod wording;
+pub(crate) use wording::{CLOSE, HOLDING, KILL_AFTER, LIMIT, MAX_HOLD, OWN_PID, PLACES, quoted};
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(any(windows, sneck_unsupported), allow(dead_code))]
@@ -70,6 +78,7 @@ pub(crate) enum LetGo {
 
 /// Shared by the tests of this folder and of its neighbours: jobs that run in a process of their own.
 #[cfg(test)]
+#[cfg_attr(windows, allow(dead_code))]
 pub(crate) mod testing {
     #![allow(clippy::disallowed_methods, reason = "a test may sleep as it likes")]
 
@@ -80,6 +89,12 @@ pub(crate) mod testing {
 
     /// Far more than anything here takes; only a failing test waits for so long.
     const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A program by its name and by its path, and a folder.
+    #[cfg(not(windows))]
+    pub(crate) const PROGRAM: [&str; 3] = ["sh", "/bin/sh", "/bin"];
+    #[cfg(windows)]
+    pub(crate) const PROGRAM: [&str; 3] = ["cmd", r"C:\windows\system32\cmd.exe", r"C:\windows"];
 
     static ALONE: Mutex<()> = Mutex::new(());
 

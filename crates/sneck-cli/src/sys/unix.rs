@@ -24,7 +24,6 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::ops::RangeInclusive;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
@@ -566,19 +565,6 @@ fn leave(status: c_int) -> ! {
 
 // ---- signals, sessions, terminals ------------------------------------------------------------------------------------
 
-/// The numbers of the real-time signals that are free for use.
-#[cfg(target_os = "linux")]
-fn real_time_signals() -> RangeInclusive<i32> {
-    libc::SIGRTMIN()..=libc::SIGRTMAX()
-}
-
-/// macOS has none, and those of FreeBSD (65 to 126) keep their usual effect.
-#[cfg(not(target_os = "linux"))]
-#[expect(clippy::reversed_empty_ranges, reason = "empty is what is meant")]
-fn real_time_signals() -> RangeInclusive<i32> {
-    1..=0
-}
-
 /// Keeps these signals from this thread; they wait in the kernel.
 fn block(signals: &[i32]) -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, Some(&set_of(signals)));
@@ -1052,7 +1038,7 @@ mod tests {
             .unwrap();
         let inside = masks.recv().unwrap();
         assert!(has(&inside, libc::SIGINT) && has(&inside, libc::SIGUSR2));
-        assert!(has(&inside, *real_time_signals().end()));
+        assert!(has(&inside, *signals::real_time_signals().end()));
         assert_eq!(has(&mask(), libc::SIGUSR2), before);
     }
 }

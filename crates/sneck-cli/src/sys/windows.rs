@@ -116,6 +116,7 @@ impl HeldCommand {
         arguments: &[OsString],
         environment: &[(OsString, OsString)],
     ) -> io::Result<Self> {
+        console::listen()?;
         let tie = Job::new()?;
         Ok(HeldCommand {
             program: program.to_owned(),
@@ -179,6 +180,9 @@ impl HeldCommand {
                 .creation_flags(CREATE_SUSPENDED | group)
                 .spawn()
         };
+        if self.program.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let first = start(&self.program);
         match &first {
             // The library looks for programs whose name ends with .exe only; a shell goes on.
@@ -254,6 +258,18 @@ impl HeldCommand {
     }
 }
 
+impl Drop for HeldCommand {
+    /// Closing the tie would end this very process, which is in it. What is left of the command ends with its own job.
+    fn drop(&mut self) {
+        if let Some(tie) = &self.tie {
+            if tie.outlive_us().is_err() {
+                // Then it is never closed before the end.
+                std::mem::forget(self.tie.take());
+            }
+        }
+    }
+}
+
 /// As a wait takes it: rounded up, so that what was to be waited for is over then, and never without end.
 fn milliseconds(rest: Duration) -> u32 {
     let rest = rest.min(NAP);
@@ -282,4 +298,211 @@ pub(crate) fn spawn_without_signals(
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name(name.to_owned()).spawn(work)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::disallowed_methods,
+        reason = "a test may sleep, and write what it likes"
+    )]
+
+    use std::io::{BufRead, BufReader, Write};
+    use std::path::Path;
+    use std::process::Stdio;
+
+    use super::super::Bearer;
+    use super::super::testing::{job, until};
+    use super::*;
+
+    const HOLDER: &str = "sys::platform::tests::job_hold";
+
+    fn shell(script: &str) -> HeldCommand {
+        let words: Vec<OsString> = ["/d", "/c", script].map(OsString::from).to_vec();
+        HeldCommand::prepare(OsStr::new("cmd"), &words, &[]).unwrap()
+    }
+
+    fn ended(mut command: HeldCommand, inherit: Inherit) -> Ended {
+        assert_eq!(command.let_go::<()>(&[], inherit).unwrap(), LetGo::Started);
+        command.wait().unwrap()
+    }
+
+    /// Job: runs the SCRIPT, tells its number and those of all that it has started after a while, and sleeps until it is killed.
+    #[test]
+    #[ignore = "a job that other tests start"]
+    fn job_hold() {
+        let script = std::env::var("SCRIPT").unwrap();
+        let inherit = match std::env::var("CLOSE") {
+            Ok(_) => Inherit::No,
+            Err(_) => Inherit::Yes,
+        };
+        let mut command = shell(&script);
+        assert_eq!(command.let_go::<()>(&[], inherit).unwrap(), LetGo::Started);
+        let many = until("it has started them", || {
+            let processes = command.processes();
+            (processes.len() > 1).then_some(processes)
+        });
+        let numbers: Vec<String> = many.iter().map(ToString::to_string).collect();
+        println!("@{}", numbers.join(" "));
+        std::io::stdout().flush().unwrap();
+        loop {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+    }
+
+    fn killed_holder(close: &[(&str, &str)]) -> Vec<u32> {
+        let mut holder = job(&[], HOLDER)
+            .env("SCRIPT", "ping -n 60 127.0.0.1 > nul")
+            .envs(close.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+        let numbers: Vec<u32> = lines
+            .map_while(Result::ok)
+            .find_map(|line| {
+                let (_, numbers) = line.rsplit_once('@')?;
+                numbers.split(' ').map(|n| n.parse().ok()).collect()
+            })
+            .unwrap();
+        assert!(numbers.iter().all(|&pid| bearer(pid) == Bearer::Process));
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        numbers
+    }
+
+    #[test]
+    fn a_killed_holder_takes_the_command_and_what_it_started_with_it() {
+        for pid in killed_holder(&[]) {
+            until("it has gone", || {
+                (bearer(pid) == Bearer::Nobody).then_some(())
+            });
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_along_that_was_to_inherit_nothing() {
+        for pid in killed_holder(&[("CLOSE", "1")]) {
+            assert_eq!(bearer(pid), Bearer::Process);
+            let killed = Command::new("taskkill")
+                .args(["/f", "/pid", &pid.to_string()])
+                .stdout(Stdio::null())
+                .status();
+            assert!(killed.unwrap().success());
+        }
+    }
+
+    #[test]
+    fn nothing_runs_before_it_is_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let command = shell(&format!("type nul > {}", mark.display()));
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!mark.exists());
+        assert_eq!(ended(command, Inherit::Yes), Ended::Code(0));
+        assert!(mark.exists());
+    }
+
+    #[test]
+    fn its_status_is_told_whole() {
+        for status in [0, 1, 255, 256, 70_000, -1, 0xC000_0005_u32 as i32] {
+            assert_eq!(
+                ended(shell(&format!("exit {status}")), Inherit::Yes),
+                Ended::Code(status)
+            );
+        }
+    }
+
+    #[test]
+    fn what_it_left_in_the_background_is_waited_for() {
+        let mut command = shell("start /b ping -n 2 127.0.0.1 > nul");
+        let started = command.let_go::<()>(&[], Inherit::Yes);
+        assert_eq!(started.unwrap(), LetGo::Started);
+        assert!(command.until(End::OfCommand, None).unwrap());
+        let left = command.processes();
+        assert!(!left.is_empty());
+        assert!(
+            !command
+                .until(End::OfAll, Moment::now().after(Duration::ZERO))
+                .unwrap()
+        );
+        assert!(command.until(End::OfAll, None).unwrap());
+        assert!(left.iter().all(|&pid| bearer(pid) == Bearer::Nobody));
+        assert!(command.processes().is_empty());
+    }
+
+    #[test]
+    fn all_of_it_is_ended_at_once() {
+        let mut command = shell("start /b ping -n 60 127.0.0.1 > nul & ping -n 60 127.0.0.1 > nul");
+        command.let_go::<()>(&[], Inherit::Yes).unwrap();
+        let all = until("it has started them", || {
+            let all = command.processes();
+            (all.len() > 2).then_some(all)
+        });
+        command.end_all(124).unwrap();
+        assert!(command.until(End::OfAll, None).unwrap());
+        assert!(all.iter().all(|&pid| bearer(pid) == Bearer::Nobody));
+        assert_eq!(command.wait().unwrap(), Ended::Code(124));
+    }
+
+    fn start(program: &str, arguments: &[&str]) -> (io::Result<LetGo>, HeldCommand) {
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        let mut command = HeldCommand::prepare(OsStr::new(program), &arguments, &[]).unwrap();
+        (command.let_go::<()>(&[], Inherit::Yes), command)
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text.exe");
+        std::fs::write(&text, "no program").unwrap();
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        for missing in [
+            "no-such-program",
+            "",
+            &path(&folder.path().join("none.exe")),
+        ] {
+            let (started, _) = start(missing, &[]);
+            assert!(
+                matches!(started, Ok(LetGo::NotFound(_))),
+                "{missing}: {started:?}"
+            );
+        }
+        for bad in [&text, folder.path()] {
+            let (started, _) = start(&path(bad), &[]);
+            assert!(
+                matches!(started, Ok(LetGo::CannotExecute(_))),
+                "{bad:?}: {started:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_batch_file_is_run_by_its_name_without_the_end_and_gets_its_arguments() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("two words.cmd");
+        let out = folder.path().join("out");
+        std::fs::write(
+            &file,
+            format!("@echo \"%~1-%~2\"> \"{}\"\r\n@exit /b 9\r\n", out.display()),
+        )
+        .unwrap();
+        let name = folder.path().join("two words");
+        let (started, command) = start(name.to_str().unwrap(), &["a b", "c&d"]);
+        assert_eq!(started.unwrap(), LetGo::Started);
+        assert_eq!(command.wait().unwrap(), Ended::Code(9));
+        assert_eq!(std::fs::read_to_string(&out).unwrap().trim(), "\"a b-c&d\"");
+        assert!(is_program(&name) && is_program(&file) && !is_program(&out));
+    }
+
+    #[test]
+    fn a_number_is_a_processs_as_long_as_it_runs() {
+        let me = std::process::id();
+        assert_eq!(bearer(me), Bearer::Process);
+        assert_eq!(bearer(me + 1), Bearer::Nobody);
+        let mut child = Command::new("cmd").args(["/c", "exit"]).spawn().unwrap();
+        child.wait().unwrap();
+        // Still open in `child`, and so nobody else's.
+        assert_eq!(bearer(child.id()), Bearer::Nobody);
+    }
 }

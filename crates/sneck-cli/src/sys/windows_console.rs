@@ -6,17 +6,18 @@
 //! |---|---|---|
 //! | Ctrl-C | ends sneck, with status 0xC000013A (STATUS_CONTROL_C_EXIT) | is the command's; passed on as Ctrl-Break to one that has a group of its own, since Windows tells such a group nothing of Ctrl-C |
 //! | Ctrl-Break | the same | is the command's |
-//! | the window is closed, the user logs off, the machine is shut down | ends sneck | the command has been told too, and has the time that Windows gives: sneck ends after it, or is ended when the time is over |
+//! | the window is closed, the user logs off, the machine is shut down | the same | the command has been told too, and has the time that Windows gives: sneck ends after it, or is ended when the time is over |
 //!
-//! Whoever starts sneck with Ctrl-C ignored (`start /b`, CREATE_NEW_PROCESS_GROUP) has it ignored by the command too: the system hands that down.
+//! Without us the system would end sneck before the command runs, with that status on Windows and with 0 under wine 8. Whoever starts sneck with Ctrl-C ignored (`start /b`, CREATE_NEW_PROCESS_GROUP) has it ignored by the command too: the system hands that down.
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
+use windows_sys::Win32::Foundation::STATUS_CONTROL_C_EXIT;
 use windows_sys::Win32::System::Console::{
     CTRL_BREAK_EVENT, CTRL_C_EVENT, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
 };
-use windows_sys::Win32::System::Threading::{INFINITE, Sleep};
+use windows_sys::Win32::System::Threading::{ExitProcess, INFINITE, Sleep};
 use windows_sys::core::BOOL;
 
 use super::job::check;
@@ -26,7 +27,7 @@ static RUNS: AtomicBool = AtomicBool::new(false);
 /// The group that is told of Ctrl-C by us; 0: none.
 static GROUP: AtomicU32 = AtomicU32::new(0);
 
-/// From now on events are sneck's business.
+/// From now on events are sneck's business: they end it until there is a command.
 pub(super) fn listen() -> io::Result<()> {
     // SAFETY: the handler has the right type, and stays where it is as long as the program is loaded.
     check(unsafe { SetConsoleCtrlHandler(Some(hear), 1) })
@@ -44,10 +45,12 @@ pub(super) fn send_break(group: u32) -> io::Result<()> {
     check(unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, group) })
 }
 
-/// Called by the system in a thread of its own. 1: that was all; 0: what would happen without us.
-unsafe extern "system" fn hear(event: u32) -> BOOL {
+/// Called by the system in a thread of its own. 1: that was all.
+extern "system" fn hear(event: u32) -> BOOL {
     if !RUNS.load(SeqCst) {
-        return 0;
+        // As the system itself does it. What is held by then is free, or a claim that names nobody who lives.
+        // SAFETY: takes a number, and does not come back.
+        unsafe { ExitProcess(STATUS_CONTROL_C_EXIT as u32) };
     }
     match event {
         CTRL_C_EVENT => {

@@ -24,14 +24,13 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// How long processes may take to go once they were ended.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// What the console's events go through.
+/// What waits for the command. The console's events need no passing on: the system tells everybody.
 #[derive(Debug)]
 pub(crate) struct Relay {}
 
 impl Relay {
-    /// To be called right before the command is let go. Until it runs, events have their usual effect.
+    /// To be called right before the command is let go.
     pub(crate) fn start() -> io::Result<Relay> {
-        console::listen()?;
         Ok(Relay {})
     }
 

@@ -14,8 +14,12 @@ mod windows;
 #[cfg(windows)]
 pub use windows::*;
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+/// A state on the way in or out of a lock: what it is called, and how it is planted, given the lock's path and whose it is. See [`halfway`].
+pub type Halfway = (&'static str, fn(&Path, u32));
 
 /// This thread, as no other thread of the machine is called.
 pub fn own_name() -> String {

@@ -3,8 +3,10 @@
 //!
 //! Where wine differs it says so; nothing here is for wine alone.
 
+use super::Halfway;
 use crate::PATIENCE;
 use crate::child::Session;
+use crate::claims;
 use crate::planted::{Plant, Thing, thing};
 use sneck::Mode;
 use std::ffi::{OsStr, OsString};
@@ -34,6 +36,7 @@ use windows_sys::Win32::System::Diagnostics::ToolHelp::{
 };
 use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::SystemInformation::{
     ComputerNamePhysicalDnsHostname, GetComputerNameExW,
 };
@@ -227,6 +230,24 @@ pub fn count_threads() -> usize {
         more = unsafe { Thread32Next(snapshot.as_raw_handle(), &raw mut entry) };
     }
     count
+}
+
+/// Kibibytes of memory that this process has in use.
+///
+/// # Panics
+/// If the system does not say.
+pub fn resident_kib() -> usize {
+    // SAFETY: a plain C struct for which all zeroes is a value.
+    let mut counters: PROCESS_MEMORY_COUNTERS = unsafe { zeroed() };
+    let size = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
+    // SAFETY: the handle of this process itself is always good; writes one struct of that size.
+    done(unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &raw mut counters, size) });
+    counters.WorkingSetSize / 1024
+}
+
+/// How many files and folders this process watches. None: nobody can tell.
+pub fn count_watches() -> Option<usize> {
+    None
 }
 
 /// Whether the system shows this process all others: always.
@@ -436,6 +457,9 @@ pub(crate) const PROTOCOLS: &[&str] = &["flock", "symlink", "pidfile", "labm8", 
 /// To these an empty folder is what a crash left of a claim: Twisted removes what is inside first.
 pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &["symlink"];
 
+/// Paths of devices.
+pub const DEVICES: &[&str] = &["NUL", "nul", "CON", r"\\.\NUL", r"\\.\pipe\sneck"];
+
 /// What may be said of a name that is too long: to wine 8 a file that is to be called so is not there.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] =
     &[sneck::ErrorKind::CannotCreate, sneck::ErrorKind::Io];
@@ -472,6 +496,50 @@ fn makes_reparse_points() -> bool {
     let link = folder.join("link");
     let made = symlink_dir(folder.path(), &link);
     made.is_err() || fs::symlink_metadata(link).is_ok()
+}
+
+/// What a process of this library that was killed can leave behind beside a whole claim, state by state: on the way in a name beside the lock's own,
+/// `.NAME.sneck-PID-N`, what is inside of it, and then the lock's name in one step; on the way out another such name in one step, then what is inside, then that.
+pub fn halfway(scheme: &str) -> &'static [Halfway] {
+    match scheme {
+        "pidfile" | "labm8" => &[
+            ("an empty file on its way in", |lock, pid| {
+                fs::write(beside(lock, pid), "").expect("our own folder");
+            }),
+            ("a file on its way in or out", |lock, pid| {
+                claims::make("pidfile", &beside(lock, pid), pid).expect("our own folder");
+            }),
+        ],
+        "mkdir" => &[
+            EMPTY_FOLDER,
+            ("a directory on its way in or out", |lock, pid| {
+                claims::make("mkdir", &beside(lock, pid), pid).expect("our own folder");
+            }),
+        ],
+        "symlink" => &[
+            EMPTY_FOLDER,
+            ("a link without a target on its way in", |lock, pid| {
+                make_link("", &beside(lock, pid)).expect("our own folder");
+            }),
+            ("a link on its way in or out", |lock, pid| {
+                make_link(pid, &beside(lock, pid)).expect("our own folder");
+            }),
+            // Twisted's, between its last two steps.
+            ("an empty directory", |lock, _| {
+                fs::create_dir(lock).expect("our own folder");
+            }),
+        ],
+        _ => &[],
+    }
+}
+
+const EMPTY_FOLDER: Halfway = ("an empty directory on its way in or out", |lock, pid| {
+    fs::create_dir(beside(lock, pid)).expect("our own folder");
+});
+
+fn beside(lock: &Path, pid: u32) -> std::path::PathBuf {
+    let name = lock.file_name().expect("a name").to_string_lossy();
+    lock.with_file_name(format!(".{name}.sneck-{pid}-1"))
 }
 
 /// Everything about a name that a careless opener changes. Not the time of access, which looking changes.

@@ -1,6 +1,6 @@
 //! What a child process does: so many tasks, each of which acquires a lock, and reports what that costs.
 
-use crate::runtime::{Running, Runtime, Task};
+use crate::runtime::{ALL, Running, Runtime, Task};
 use sneck::{Lock, Mode};
 use sneck_testkit::{Journal, Session, block, child::say, sys};
 use std::future::poll_fn;
@@ -26,7 +26,7 @@ static CROWD: Mutex<Option<Crowd>> = Mutex::new(None);
 /// |---|---|
 /// | `crowd RUNTIME one\|each COUNT` | `done THREADS KIB`: how many more there are, now that all wait |
 /// | `cancel SEED` | `done COUNT`: how many of the tasks were dropped, about half |
-/// | `watches` | `done COUNT`: how many files it watches |
+/// | `watches` | `done COUNT`: how many files it watches, or `done unknown` |
 /// | `served` | `done COUNT`: how many came to their end, which is waited for |
 pub(crate) fn obey(session: &mut Session, words: &[&str]) -> bool {
     match words {
@@ -35,7 +35,10 @@ pub(crate) fn obey(session: &mut Session, words: &[&str]) -> bool {
             gather(session, Runtime::named(runtime), *shape == "each", count);
         }
         ["cancel", seed] => say(&format!("done {}", cancel(seed.parse().expect("a number")))),
-        ["watches"] => say(&format!("done {}", watches())),
+        ["watches"] => match sys::count_watches() {
+            Some(count) => say(&format!("done {count}")),
+            None => say("done unknown"),
+        },
         ["served"] => {
             let mut crowd = CROWD.lock().expect("no panic").take().expect("a crowd");
             let tasks = std::mem::take(&mut crowd.tasks);
@@ -58,7 +61,7 @@ fn gather(session: &Session, runtime: Runtime, each: bool, count: usize) {
     let warm = Lock::new(session.setup.folder.join("warm")).expect("a lock");
     let first = runtime.spawn(warm.acquire_async());
     drop(runtime.block_on(first.end()).expect("it is free"));
-    let (threads, memory) = (sys::count_threads(), resident());
+    let (threads, memory) = (sys::count_threads(), sys::resident_kib());
     let waiting = Arc::new(AtomicUsize::new(0));
     let folder = session.setup.folder.path().to_owned();
     let tasks = (0..count).map(|number| {
@@ -84,7 +87,7 @@ fn gather(session: &Session, runtime: Runtime, each: bool, count: usize) {
     let mut before = (0, 0);
     block::until("the crowd is quiet", || {
         std::thread::sleep(std::time::Duration::from_millis(100));
-        let now = (sys::count_threads(), resident());
+        let now = (sys::count_threads(), sys::resident_kib());
         std::mem::replace(&mut before, now) == now
     });
     let more = (
@@ -154,19 +157,18 @@ fn cancel(seed: u64) -> usize {
     count
 }
 
-/// Kibibytes of memory that this process has in use.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-    let number = line.and_then(|l| l.split_whitespace().next());
-    number.and_then(|n| n.parse().ok()).expect("a number")
-}
+/// As children are told which one.
+impl Runtime {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Runtime::Tokio => "tokio",
+            Runtime::TokioInOneThread => "tokio-in-one-thread",
+            Runtime::Smol => "smol",
+        }
+    }
 
-/// How many files the inotify instances of this process watch.
-fn watches() -> usize {
-    let descriptors = std::fs::read_dir("/proc/self/fdinfo").expect("the kernel tells");
-    let texts = descriptors.map(|d| std::fs::read_to_string(d.expect("an entry").path()));
-    let watches = |text: &str| text.lines().filter(|l| l.starts_with("inotify wd")).count();
-    // The descriptor of this very look is closed by then.
-    texts.map(|text| watches(&text.unwrap_or_default())).sum()
+    pub(crate) fn named(name: &str) -> Runtime {
+        let found = ALL.into_iter().find(|runtime| runtime.name() == name);
+        found.expect("a runtime of this name")
+    }
 }

@@ -1,6 +1,6 @@
 //! Tasks of real runtimes: thousands at once, dropped at random, counted in threads and memory.
 //!
-//! What each protocol must keep for one task is in the conformance functions.
+//! What each protocol must keep for one task is in the conformance functions; what only Linux shows, in `tasks_linux.rs`.
 
 #![allow(
     clippy::disallowed_methods,

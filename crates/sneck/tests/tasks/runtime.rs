@@ -25,19 +25,6 @@ pub(crate) enum Task<T> {
 }
 
 impl Runtime {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Runtime::Tokio => "tokio",
-            Runtime::TokioInOneThread => "tokio-in-one-thread",
-            Runtime::Smol => "smol",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Runtime {
-        let found = ALL.into_iter().find(|runtime| runtime.name() == name);
-        found.expect("a runtime of this name")
-    }
-
     pub(crate) fn start(self) -> Running {
         let tokio = |threads| {
             let mut builder = tokio::runtime::Builder::new_multi_thread();

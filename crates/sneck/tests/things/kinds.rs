@@ -156,7 +156,7 @@ fn every_protocol_of_files_is_in_the_table_or_is_said_to_be_missing_here() {
     let known: Vec<&str> = registry.schemes().filter(|s| *s != "memory").collect();
     assert!(here.iter().all(|scheme| known.contains(scheme)));
     for missing in known.iter().filter(|s| !here.contains(s)) {
-        let place = sneck::Place::file(*missing, folder.join("lock"));
+        let place = sneck::Place::file(missing, folder.join("lock"));
         let error = match sneck::Lock::builder().at(&place) {
             Ok(lock) => lock.try_acquire().expect_err("it is not to be had here"),
             Err(error) => error,

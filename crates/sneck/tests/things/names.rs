@@ -1,4 +1,4 @@
-//! The path itself: folders that are missing, names that are too long.
+//! The path itself: folders that are missing, names that are too long, devices.
 //!
 //! Not for: names that are no text, links on the way (`bad_input`); how a place is read (`place.rs` has tests of its own).
 
@@ -76,6 +76,32 @@ fn what_is_no_name_is_a_matter_of_usage() {
                 .at(&place);
             let error = lock.expect_err("no name");
             assert_eq!(error.kind(), ErrorKind::Usage, "{scheme} {bad:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_device_is_no_place_for_a_lock() {
+    for scheme in protocols() {
+        for device in sys::DEVICES {
+            let place = Place::file(scheme, Path::new(device));
+            let lock = sneck::Lock::builder()
+                .registry(&Registry::local())
+                .at(&place);
+            let error = match lock {
+                Ok(lock) => {
+                    let seen = lock.holder();
+                    let looked = matches!(seen, Ok(Sighting::Foreign { .. }) | Err(_));
+                    assert!(looked, "{scheme} {device}: {seen:?}");
+                    lock.acquire().expect_err("it is a device")
+                }
+                Err(error) => error,
+            };
+            let kind = error.kind();
+            assert!(
+                matches!(kind, ErrorKind::Foreign | ErrorKind::Usage),
+                "{scheme} {device}: {kind:?} {error}"
+            );
         }
     }
 }

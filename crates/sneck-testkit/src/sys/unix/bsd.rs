@@ -116,6 +116,20 @@ pub fn count_threads() -> usize {
         .count()
 }
 
+/// Kibibytes of memory that this process has in use.
+///
+/// # Panics
+/// If ps(1) does not say.
+pub fn resident_kib() -> usize {
+    let kib = ps(&["-o", "rss=", "-p"], std::process::id());
+    kib.parse().expect("a number")
+}
+
+/// How many files this process watches. None: nobody can tell.
+pub fn count_watches() -> Option<usize> {
+    None
+}
+
 /// There is no inotify: nothing to take.
 pub fn exhaust_inotify() -> usize {
     0

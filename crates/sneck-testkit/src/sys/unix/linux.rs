@@ -152,3 +152,26 @@ pub(super) fn make_node(path: &Path, what: Node) {
         "mknod of a {what:?}: {made:?} (a device takes root, in a machine that allows it)"
     );
 }
+
+/// Kibibytes of memory that this process has in use.
+///
+/// # Panics
+/// If /proc is not there.
+pub fn resident_kib() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("/proc is there");
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let number = line.and_then(|l| l.split_whitespace().next());
+    number.and_then(|n| n.parse().ok()).expect("a number")
+}
+
+/// How many files the inotify instances of this process watch. None: nobody can tell.
+///
+/// # Panics
+/// If /proc is not there.
+pub fn count_watches() -> Option<usize> {
+    let descriptors = fs::read_dir("/proc/self/fdinfo").expect("/proc is there");
+    let texts = descriptors.map(|d| fs::read_to_string(d.expect("an entry").path()));
+    let watches = |text: &str| text.lines().filter(|l| l.starts_with("inotify wd")).count();
+    // The descriptor of this very look is closed by then.
+    Some(texts.map(|text| watches(&text.unwrap_or_default())).sum())
+}

@@ -21,9 +21,9 @@ pub(crate) use commands::obey;
 pub use lack::{Lack, lack};
 use system::make_node;
 pub use system::{
-    NO_PROCESS, count_descriptors, count_threads, exhaust_inotify, no_timers, runs,
-    sees_all_processes, signal_state, signal_thread, sleeps, thread_number, until_ended,
-    zombie_leader,
+    NO_PROCESS, count_descriptors, count_threads, count_watches, exhaust_inotify, no_timers,
+    resident_kib, runs, sees_all_processes, signal_state, signal_thread, sleeps, thread_number,
+    until_ended, zombie_leader,
 };
 pub use trace::{Call, Traced, mark, trace};
 
@@ -441,6 +441,21 @@ pub(crate) const PROTOCOLS: &[&str] = &[
 
 /// To these an empty folder is what a crash left of a claim. The library's own look otherwise (`sign_folder`), and others have none.
 pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &[];
+
+/// What a process of this library that was killed can leave behind beside a whole claim, state by state: a directory without what is inside. All else comes and goes
+/// in one step (where the file system has files without a name).
+pub fn halfway(scheme: &str) -> &'static [super::Halfway] {
+    match scheme {
+        "mkdir" => &[("a directory on its way in or out", |lock, _| {
+            fs::create_dir(lock).expect("our own folder");
+            sign_folder(lock).expect("our own folder");
+        })],
+        _ => &[],
+    }
+}
+
+/// Paths of devices.
+pub const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/tty"];
 
 /// What may be said of a name that is too long.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] = &[sneck::ErrorKind::CannotCreate];
