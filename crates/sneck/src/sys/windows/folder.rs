@@ -190,6 +190,12 @@ impl Directory {
         };
         let search = match patiently(begin, |_| false) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            // It is no directory any more; wine 8 says that the name makes no sense.
+            Err(error)
+                if is(&error, win::ERROR_DIRECTORY) || is(&error, win::ERROR_INVALID_NAME) =>
+            {
+                return Ok(Vec::new());
+            }
             other => other?,
         };
         let mut names = Vec::new();
