@@ -193,6 +193,26 @@ need_rust() {
     printf 'Rust: %s, %s\n' "$(rustc --version)" "$(command -v cargo)"
 }
 
+# Debian's own Rust with the source of its standard library, which can then be built for any target: nobody packs it
+# built. It is used whatever else is on PATH, and takes options that are not stable. The C compiler is the caller's to ask for.
+need_rust_source() {
+    local suffix=''
+    if ! good_cargo /usr/bin/cargo; then
+        [[ -n $(deb_versions rustc) ]] || apt_update_once
+        at_least "$(deb_versions rustc | head -n 1)" "$(msrv)" || suffix=-web
+        NEEDED+=("rustc$suffix" "cargo$suffix")
+    elif dpkg-query -W cargo-web >/dev/null 2>&1; then
+        suffix=-web
+    fi
+    if [[ $suffix ]]; then need_deb '/usr/lib/rustlib/src/rust/library/std' rust-web-src
+    else need_deb '/usr/lib/rustlib/src/rust/library/std' rust-src
+    fi
+    install_needed
+    export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1
+    unset RUSTC_WRAPPER
+    printf 'Rust: %s\n' "$($RUSTC --version)"
+}
+
 # --- Python ----------------------------------------------------------------------------------------
 
 # make_venv FOLDER PYTHON REQUIREMENTS…: a Python of our own with these packages; made anew when they or Python change.

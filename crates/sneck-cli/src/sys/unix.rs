@@ -63,7 +63,7 @@ pub(crate) use group::{can_erase, in_foreground};
 #[path = "unix_mask.rs"]
 mod mask;
 pub(crate) use mask::spawn_without_signals;
-use mask::{block, real_time_signals, unblock};
+use mask::{block, unblock};
 #[path = "unix_signals.rs"]
 mod signals;
 pub(crate) use signals::Relay;
@@ -1015,7 +1015,7 @@ mod tests {
             .unwrap();
         let inside = masks.recv().unwrap();
         assert!(has(&inside, libc::SIGINT) && has(&inside, libc::SIGUSR2));
-        assert!(has(&inside, *real_time_signals().end()));
+        assert!(has(&inside, *signals::real_time_signals().end()));
         assert_eq!(has(&mask(), libc::SIGUSR2), before);
     }
 }

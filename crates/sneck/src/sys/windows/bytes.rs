@@ -128,21 +128,30 @@ fn unlock_byte(file: HANDLE, offset: u64) -> io::Result<()> {
 }
 
 /// How often a try is repeated that may have met somebody who only felt for the lock.
-const FEELERS: usize = 2;
+const FEELERS: usize = 100;
 
-/// One try for the lock.
+/// One try for the lock. 1. A feels whether it is locked, and so locks it. 2. B tries, and finds it locked. 3. A unlocks it. So B looks whether somebody feels just now, and
+/// tries again if so, and once more in any case: A may have gone before B looked.
 pub(crate) fn try_flock(file: &Descriptor, mode: Mode) -> io::Result<Tried> {
+    let mut in_vain = 0;
     for _ in 0..FEELERS {
         if try_byte(file.raw(), LOCK, mode)? == Tried::Locked {
             say(file, mode);
             return Ok(Tried::Locked);
         }
-        thread::yield_now();
+        if named::is_felt_for(look_at(file.raw())?.inode) {
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        in_vain += 1;
+        if in_vain == 2 {
+            break;
+        }
     }
     Ok(Tried::Busy)
 }
 
-/// Whether it could be locked, found out by locking it for an instant.
+/// Whether it could be locked, found out by locking it for an instant. Whoever does says so all the while: [`named::say_felt_for`].
 pub(super) fn touch_lock(file: &Descriptor, mode: Mode) -> io::Result<Tried> {
     let tried = try_byte(file.raw(), LOCK, mode)?;
     if tried == Tried::Locked {

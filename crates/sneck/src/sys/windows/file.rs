@@ -496,7 +496,7 @@ pub(crate) fn touch(file: &Descriptor) -> io::Result<()> {
     // SAFETY: a valid place to write to.
     unsafe { GetSystemTimePreciseAsFileTime(&raw mut now) };
     let times = FILE_BASIC_INFO {
-        LastWriteTime: super::process::ticks(&now).cast_signed(),
+        LastWriteTime: super::process::ticks(&now) as i64,
         // Zero: as it is.
         ..FILE_BASIC_INFO::default()
     };
@@ -557,7 +557,7 @@ pub(crate) fn meaning(error: &io::Error) -> Meaning {
             _ => Meaning::Other,
         };
     };
-    match code.cast_unsigned() {
+    match code as u32 {
         win::ERROR_CANT_ACCESS_FILE | win::ERROR_DIRECTORY | win::ERROR_STOPPED_ON_SYMLINK => {
             Meaning::WrongKind
         }

@@ -190,6 +190,12 @@ impl Directory {
         };
         let search = match patiently(begin, |_| false) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            // It is no directory any more; wine 8 says that the name makes no sense.
+            Err(error)
+                if is(&error, win::ERROR_DIRECTORY) || is(&error, win::ERROR_INVALID_NAME) =>
+            {
+                return Ok(Vec::new());
+            }
             other => other?,
         };
         let mut names = Vec::new();
@@ -265,8 +271,8 @@ impl Directory {
                     &raw mut now,
                 )
             };
-            let now = super::file::since_1970(super::process::ticks(&now).cast_signed());
-            now - look.written > REMAINS.as_nanos().cast_signed()
+            let now = super::file::since_1970(super::process::ticks(&now) as i64);
+            now - look.written > REMAINS.as_nanos() as i128
         };
         let look = self.look(name)?;
         if !look.is_some_and(|look| look.kind == Kind::Directory && old(&look)) {

@@ -37,12 +37,12 @@ pub(crate) fn last_error() -> io::Error {
 
 /// The error of this number.
 pub(crate) fn error(code: u32) -> io::Error {
-    io::Error::from_raw_os_error(code.cast_signed())
+    io::Error::from_raw_os_error(code as i32)
 }
 
 /// Whether it is this one.
 pub(crate) fn is(error: &io::Error, code: u32) -> bool {
-    error.raw_os_error() == Some(code.cast_signed())
+    error.raw_os_error() == Some(code as i32)
 }
 
 /// What a call gave that answers with nothing but success.

@@ -51,6 +51,7 @@ fn feel(path: &Path, file: Inode) -> io::Result<Option<Mode>> {
     if bytes::is_kept_from_reading(&opened) {
         return Ok(Some(Mode::Exclusive));
     }
+    let _felt_for = named::say_felt_for(file)?;
     if bytes::touch_lock(&opened, Mode::Exclusive)? == Tried::Locked {
         return Ok(None);
     }
@@ -84,7 +85,7 @@ pub(crate) fn keepers(file: Inode, family: KernelFamily) -> Vec<KernelLock> {
         let mode = named::held_by(file, pid)?;
         Some(KernelLock {
             mode,
-            pid: pid.cast_signed(),
+            pid: pid as i32,
         })
     };
     numbers().into_iter().filter_map(held).collect()

@@ -6,6 +6,7 @@
 //! | `sneck-folder-…` | mutex | whoever owns it removes claims in this folder just now |
 //! | `sneck-mark-…` | event | whoever made the claim that is this directory lives |
 //! | `sneck-held-…-PID-x`, `…-s` | event | this process holds the lock of this file, exclusively or shared; it is set when that ends |
+//! | `sneck-felt-…` | event | somebody feels just now whether this file is locked, for which it locks it |
 //!
 //! They live in the namespace of the machine (`Global\`), for which mutexes and events need no privilege, so that services and users' sessions
 //! meet; everybody may open them, as everybody may lock a folder elsewhere. Not covered: a container (silo) has a namespace of its own.
@@ -123,6 +124,16 @@ pub(crate) fn held_by(file: Inode, pid: u32) -> Option<Mode> {
     MODES
         .into_iter()
         .find(|mode| exists(&holder_name(file, pid, *mode)))
+}
+
+/// Say that somebody feels whether this file is locked, as long as the handle is open.
+pub(crate) fn say_felt_for(file: Inode) -> io::Result<OwnedHandle> {
+    Ok(event(&name("felt", file, ""))?.0)
+}
+
+/// Whether somebody does.
+pub(crate) fn is_felt_for(file: Inode) -> bool {
+    exists(&name("felt", file, ""))
 }
 
 /// What a process sets when it gives up the lock of this file.
