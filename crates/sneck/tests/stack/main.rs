@@ -112,7 +112,7 @@ fn must_be_free(two: &Two) {
 ///
 /// | command | answer |
 /// |---|---|
-/// | `all ROUNDS JOURNAL PLACE…` | `done`, once it had them all so often |
+/// | `all ROUNDS JOURNAL PLACE…` | `turn` after every hundredth, `done` once it had them all so often |
 /// | `single JOURNAL PLACE` | `turn` after every hundredth, until killed |
 /// | `hold NAME PLACE…` | `held` or `refused`; `release NAME` |
 fn commands(session: &mut Session, words: &[&str]) -> bool {
@@ -123,9 +123,13 @@ fn commands(session: &mut Session, words: &[&str]) -> bool {
     match words {
         ["all", rounds, journal, places @ ..] => {
             let (lock, journal) = (lock(places), Journal::open(Path::new(journal)));
-            for _ in 0..rounds.parse().expect("a number") {
+            for round in 0..rounds.parse::<u64>().expect("a number") {
                 let guard = lock.acquire_within(PATIENCE);
                 journal.visit(guard.expect("everybody gets a turn"));
+                // Whoever waits for the end sees that it goes on, however slowly.
+                if round % 100 == 99 {
+                    say("turn");
+                }
             }
             say("done");
         }
