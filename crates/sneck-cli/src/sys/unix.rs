@@ -63,7 +63,7 @@ pub(crate) use group::{can_erase, in_foreground};
 #[path = "unix_mask.rs"]
 mod mask;
 pub(crate) use mask::spawn_without_signals;
-use mask::{block, real_time_signals, unblock};
+use mask::{block, unblock};
 #[path = "unix_signals.rs"]
 mod signals;
 pub(crate) use signals::Relay;

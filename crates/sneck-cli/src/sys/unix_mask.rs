@@ -2,21 +2,7 @@
 
 use super::{all_signals, change_mask, set_of};
 use std::io;
-use std::ops::RangeInclusive;
 use std::thread::{Builder, JoinHandle};
-
-/// The numbers of the real-time signals that are free for use.
-#[cfg(target_os = "linux")]
-pub(super) fn real_time_signals() -> RangeInclusive<i32> {
-    libc::SIGRTMIN()..=libc::SIGRTMAX()
-}
-
-/// macOS has none, and those of FreeBSD (65 to 126) keep their usual effect.
-#[cfg(not(target_os = "linux"))]
-#[expect(clippy::reversed_empty_ranges, reason = "empty is what is meant")]
-pub(super) fn real_time_signals() -> RangeInclusive<i32> {
-    1..=0
-}
 
 /// Keeps these signals from this thread; they wait in the kernel.
 pub(super) fn block(signals: &[i32]) -> io::Result<()> {
