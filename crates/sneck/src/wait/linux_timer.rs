@@ -61,8 +61,9 @@ impl Timer {
 
 fn timespec(length: Duration) -> libc::timespec {
     libc::timespec {
+        // What time_t is differs. Nobody waits until the machine has run for 68 years.
+        tv_sec: i32::try_from(length.as_secs()).unwrap_or(i32::MAX).into(),
         // A zero value would disarm the timer.
-        tv_sec: libc::time_t::try_from(length.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(length.subsec_nanos().max(1) as i32),
     }
 }
