@@ -6,8 +6,10 @@ lock itself if it was granted meanwhile. Not for: the waiting itself.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from ._sneck import Inbox
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from typing import Any
 
     from ._sneck import Guard, Lock
@@ -26,8 +29,19 @@ class _Post:
     def __init__(self) -> None:
         self.inbox = Inbox()
         self.pid = os.getpid()
+        # Whether a thread has to listen.
+        self.listens = False
         # What those who wait sleep on. It keeps none of them: a loop that was closed with tasks that wait is garbage, and they give up with it.
         self.asleep: dict[int, weakref.ref[asyncio.Future[None]]] = {}
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.add_reader(self.inbox.fileno(), self.deliver)
+        except NotImplementedError:
+            # A loop that waits only for what it began itself, as on Windows: a thread listens for it.
+            self.listens = True
+            arguments = (self.inbox, self.inbox.turn(), weakref.ref(loop), self.deliver)
+            threading.Thread(target=_listen, args=arguments, name="sneck-listen", daemon=True).start()
 
     def deliver(self) -> None:
         for number in self.inbox.take():
@@ -37,11 +51,26 @@ class _Post:
                 bell.set_result(None)
 
     def leave(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
-        if self.asleep.pop(number, None) is None or self.asleep or loop.is_closed():
-            return
         # A forked child has copies of those who wait, and shares with its parent what the loop watches: that it leaves alone.
-        if self.pid == os.getpid():
+        if self.asleep.pop(number, None) is None or self.asleep or self.pid != os.getpid():
+            return
+        if self.listens:
+            self.inbox.turn()
+        elif not loop.is_closed():
             loop.remove_reader(self.inbox.fileno())
+
+
+def _listen(inbox: Inbox, turn: int, loop: weakref.ref[asyncio.AbstractEventLoop], deliver: Callable[[], None]) -> None:
+    """The life of a thread that listens for a loop: until nobody waits any more, or the loop is no more."""
+    times = inbox.wait(turn, 0)
+    while times is not None:
+        known = loop()
+        if known is None or known.is_closed():
+            return
+        with contextlib.suppress(RuntimeError):
+            known.call_soon_threadsafe(deliver)
+        del known
+        times = inbox.wait(turn, times)
 
 
 _posts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Post] = weakref.WeakKeyDictionary()
@@ -84,7 +113,7 @@ async def acquire(lock: Lock, timeout: float | None) -> Guard:
             lock._tell_wait()
             # A wake-up that came meanwhile is not lost: it is delivered by the loop, which does not run before the first await.
             if not post.asleep:
-                loop.add_reader(post.inbox.fileno(), post.deliver)
+                post.watch(loop)
         while guard is None:
             bell = loop.create_future()
             post.asleep[number] = weakref.ref(bell)

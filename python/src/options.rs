@@ -6,8 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDelta, PyEllipsis, PyString};
 use sneck::protocol::{Protocol, Reach};
 use sneck::{Mode, Place, Record, Reentry, Registry, Stale, Timeout};
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,8 +23,10 @@ impl<'py> FromPyObject<'_, 'py> for Where {
             Some(path) => path.call0()?,
             None => object.to_owned(),
         };
-        if let Ok(bytes) = given.cast::<PyBytes>() {
-            return Ok(Where(OsStr::from_bytes(bytes.as_bytes()).into()));
+        if given.is_instance_of::<PyBytes>() {
+            // As Python itself reads them, on each system.
+            let decode = given.py().import("os")?.getattr("fsdecode")?;
+            return decode.call1((given,))?.extract().map(Where);
         }
         if given.is_instance_of::<PyString>() {
             return given.extract().map(Where);

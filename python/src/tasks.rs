@@ -1,20 +1,19 @@
 //! Waiting without a thread: the library's future, polled by an asyncio task, and the inbox by which it calls for the next poll.
 //!
-//! The library wakes from threads of its own, which may hold its locks: they must never wait for the GIL. So a wake-up is a number in a list and a byte in a socket that
-//! the event loop watches. Not for: event loops (`sneck/_tasks.py`).
+//! The library wakes from threads of its own, which may hold its locks: they must never wait for the GIL. So a wake-up is a number in a list, and a knock: a byte in a
+//! socket that the event loop watches, or what a thread sleeps on for a loop that cannot watch. Not for: event loops (`sneck/_tasks.py`).
 
 use crate::guard::{Guard, Task};
 use crate::lock::Lock;
+use crate::sys::Knocker;
+use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 use sneck::{Acquiring, Deadline, Owner};
 use std::future::Future as _;
-use std::io::{Read as _, Write as _};
 use std::mem;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// Where wake-ups for the tasks of one event loop arrive.
@@ -22,44 +21,74 @@ use std::task::{Context, Poll, Wake, Waker};
 #[derive(Debug)]
 pub(crate) struct Inbox {
     post: Arc<Post>,
-    reader: UnixStream,
 }
 
 #[derive(Debug)]
 struct Post {
-    numbers: Mutex<Vec<u64>>,
-    writer: UnixStream,
+    arrived: Mutex<Arrived>,
+    knocker: Knocker,
+    /// For the thread that waits here.
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Arrived {
+    numbers: Vec<u64>,
+    /// How often there was none before.
+    times: u64,
+    /// Who is to wait here: whoever was told an earlier number leaves.
+    turn: u64,
 }
 
 #[pymethods]
 impl Inbox {
     #[new]
     fn new() -> PyResult<Inbox> {
-        let (reader, writer) = UnixStream::pair()?;
-        reader.set_nonblocking(true)?;
-        writer.set_nonblocking(true)?;
-        let numbers = Mutex::default();
-        let post = Arc::new(Post { numbers, writer });
-        Ok(Inbox { post, reader })
+        let post = Post {
+            arrived: Mutex::default(),
+            knocker: Knocker::new()?,
+            news: Condvar::new(),
+        };
+        Ok(Inbox {
+            post: Arc::new(post),
+        })
     }
 
-    /// What the event loop watches.
-    fn fileno(&self) -> i32 {
-        self.reader.as_raw_fd()
+    /// What the event loop watches. Raises NotImplementedError where there is nothing.
+    fn fileno(&self) -> PyResult<i32> {
+        let nothing = || PyNotImplementedError::new_err("no descriptor tells of wake-ups here");
+        self.post.knocker.descriptor().ok_or_else(nothing)
     }
 
     /// The numbers of those to poll.
     fn take(&self) -> Vec<u64> {
-        // The bytes before the numbers: one that is added in between brings a byte of its own.
-        let mut bytes = [0; 64];
-        while matches!((&self.reader).read(&mut bytes), Ok(64)) {}
-        mem::take(&mut *self.post.numbers())
+        // First this: one that is added in between knocks again.
+        self.post.knocker.clear();
+        mem::take(&mut self.post.arrived().numbers)
+    }
+
+    /// The next one whose turn it is to wait here; whoever waits leaves.
+    fn turn(&self) -> u64 {
+        let mut arrived = self.post.arrived();
+        arrived.turn += 1;
+        self.post.news.notify_all();
+        arrived.turn
+    }
+
+    /// Wait until something has arrived more often than so, without the GIL. None: it is another one's turn.
+    fn wait(&self, py: Python<'_>, turn: u64, times: u64) -> Option<u64> {
+        py.detach(|| {
+            let waits = |arrived: &mut Arrived| arrived.turn == turn && arrived.times == times;
+            let arrived = self.post.news.wait_while(self.post.arrived(), waits);
+            let arrived = arrived.unwrap_or_else(PoisonError::into_inner);
+            (arrived.turn == turn).then_some(arrived.times)
+        })
     }
 }
 
 impl Post {
-    fn numbers(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn arrived(&self) -> MutexGuard<'_, Arrived> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,14 +103,17 @@ impl Wake for Call {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        let post = &self.post;
         let first = {
-            let mut numbers = self.post.numbers();
-            numbers.push(self.number);
-            numbers.len() == 1
+            let mut arrived = post.arrived();
+            arrived.numbers.push(self.number);
+            let first = arrived.numbers.len() == 1;
+            arrived.times += u64::from(first);
+            first
         };
         if first {
-            // Full: then there is a byte to read already.
-            let _ = (&self.post.writer).write(&[0]);
+            post.knocker.knock();
+            post.news.notify_all();
         }
     }
 }

@@ -543,3 +543,46 @@ if sys.version_info >= (3, 11):
             (await lock.acquire_async(PATIENCE)).release()
 
         asyncio.run(main())
+
+
+class Deaf(asyncio.SelectorEventLoop):
+    """A loop that waits only for what it began itself, as that of Windows does."""
+
+    def add_reader(self, *_):
+        raise NotImplementedError
+
+
+class DeafPolicy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self):
+        return Deaf()
+
+
+@pytest.fixture
+def deaf():
+    before = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(DeafPolicy())
+    yield
+    asyncio.set_event_loop_policy(before)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda tmp_path, party: test_a_thousand_tasks_on_a_thousand_locks_wait_for_another_process(tmp_path, party),
+        lambda tmp_path, _: test_a_task_that_is_cancelled_at_any_point_leaves_nothing_behind(
+            tmp_path, "flock", "process", "at the release", None
+        ),
+        lambda tmp_path, _: test_tasks_that_are_cancelled_in_the_very_turn_of_the_grant_pass_it_on(tmp_path),
+        lambda tmp_path, _: test_loops_of_several_threads_share_a_lock(tmp_path),
+        lambda tmp_path, party: test_a_loop_that_is_closed_while_a_task_waits_leaves_nothing(tmp_path, party),
+        lambda tmp_path, party: test_a_timeout_names_the_holder_and_leaves_the_line(tmp_path, party),
+        lambda tmp_path, party: test_a_crash_of_the_holder_wakes_a_task(tmp_path, party),
+    ],
+    ids=["thousand", "cancelled", "grant", "loops", "closed", "timeout", "crash"],
+)
+def test_a_loop_that_cannot_watch_is_told_by_a_thread_that_ends_with_the_wait(tmp_path, party, deaf, again):
+    again(tmp_path, party)
+    for thread in threading.enumerate():
+        if thread.name == "sneck-listen":
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
