@@ -47,6 +47,12 @@ pub(super) trait Form: Debug + Clone + Send + Sync + 'static {
     /// What stands at the name, which is of that kind and was looked at just now: facts of one and the same entry. None: it has changed since.
     fn see(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>>;
 
+    /// What stands at the name is of another kind, but may be what is left of a claim. None: it is not.
+    fn see_remains(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>> {
+        let _ = (spot, look);
+        Ok(None)
+    }
+
     /// Whether the claim that we made still stands, untouched.
     fn stands(&self, spot: &Spot, made: &Made) -> io::Result<bool>;
 
@@ -81,7 +87,10 @@ pub(super) fn see<F: Form>(form: &F, spot: &Spot) -> io::Result<Seen> {
             return Ok(Seen::Nothing);
         };
         if look.kind != F::KIND {
-            return stranger::see(spot, &look);
+            return match form.see_remains(spot, &look)? {
+                Some(seen) => Ok(seen),
+                None => stranger::see(spot, &look),
+            };
         }
         if let Some(seen) = form.see(spot, &look)? {
             return Ok(seen);

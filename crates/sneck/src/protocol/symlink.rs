@@ -102,6 +102,26 @@ impl Form for Symlink {
         }))
     }
 
+    /// Where a directory stands for a link, Twisted empties it before it removes it. It may just be doing so: what is younger than `remove_remains` wants is waited for.
+    fn see_remains(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>> {
+        if !links_leave_litter() || look.kind != Kind::Directory {
+            return Ok(None);
+        }
+        let Some(inside) = spot.folder.folder(&spot.name)? else {
+            return Ok(None);
+        };
+        if !inside.names(1)?.is_empty() {
+            return Ok(None);
+        }
+        let what = "an empty directory: a link that is being removed, or was to be".to_owned();
+        let found = Found {
+            look: *look,
+            content: Vec::new(),
+            holder: Holder::unknown(Source::Record),
+        };
+        Ok(Some(Seen::Damaged(what, found)))
+    }
+
     fn stands(&self, spot: &Spot, made: &Made) -> io::Result<bool> {
         let there = spot.folder.look(&spot.name)?;
         if !there.is_some_and(|l| l.kind == Kind::Symlink && l.inode == made.inode) {
