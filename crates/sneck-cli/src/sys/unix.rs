@@ -1015,7 +1015,7 @@ mod tests {
             .unwrap();
         let inside = masks.recv().unwrap();
         assert!(has(&inside, libc::SIGINT) && has(&inside, libc::SIGUSR2));
-        assert!(has(&inside, *real_time_signals().end()));
+        assert!(has(&inside, *signals::real_time_signals().end()));
         assert_eq!(has(&mask(), libc::SIGUSR2), before);
     }
 }

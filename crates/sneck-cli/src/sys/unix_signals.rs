@@ -27,6 +27,7 @@
 //! passed on then too, and the command gets it twice: once too often is better than not at all.
 
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 
 use signal_hook::consts::signal::{
@@ -46,6 +47,19 @@ const PASSED_ON: [i32; 14] = [
     SIGPIPE, SIGWINCH, SIGCONT, SIGTSTP,
 ];
 
+/// The numbers of the real-time signals that are free for use.
+#[cfg(target_os = "linux")]
+pub(super) fn real_time_signals() -> RangeInclusive<i32> {
+    libc::SIGRTMIN()..=libc::SIGRTMAX()
+}
+
+/// macOS has none, and those of FreeBSD (65 to 126) keep their usual effect.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::reversed_empty_ranges, reason = "empty is what is meant")]
+pub(super) fn real_time_signals() -> RangeInclusive<i32> {
+    1..=0
+}
+
 /// From its start on, signals are collected instead of having their usual effect.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -60,7 +74,7 @@ impl Relay {
     pub(crate) fn start() -> io::Result<Self> {
         let mut wanted = PASSED_ON.to_vec();
         wanted.push(SIGCHLD);
-        let real_time: Vec<i32> = sys::real_time_signals().collect();
+        let real_time: Vec<i32> = real_time_signals().collect();
         // A signal that came between the handler and what it is to do would be lost: meanwhile they wait in the kernel.
         sys::block(&wanted)?;
         sys::block(&real_time)?;
@@ -97,7 +111,7 @@ impl Relay {
 
     /// From now on these are collected, too: the command runs.
     pub(crate) fn collect_real_time_signals(&self) -> io::Result<()> {
-        let real_time: Vec<i32> = sys::real_time_signals().collect();
+        let real_time: Vec<i32> = real_time_signals().collect();
         let handle = self.signals.handle();
         for &signal in &real_time {
             handle.add_signal(signal)?;
@@ -375,15 +389,12 @@ mod tests {
 
     #[test]
     fn real_time_signals_reach_the_command_too() {
-        for signal in [
-            *sys::real_time_signals().start(),
-            *sys::real_time_signals().end(),
-        ] {
+        for signal in [*real_time_signals().start(), *real_time_signals().end()] {
             let mut running = Running::start(&[], "echo ready; exec sleep 60");
             running.expect("ready");
             // They wait in the kernel until they are collected, but the harness has another thread, which would take
             // one that comes before that.
-            let last = *sys::real_time_signals().end();
+            let last = *real_time_signals().end();
             until("all to be collected", || {
                 let of_job = |name| running.signals_of_each_thread(name);
                 let has = |mask: &u64| mask >> (last - 1) & 1 == 1;
