@@ -7,7 +7,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    _own: Option<tempfile::TempDir>,
+    own: Own,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Own {
+    Yes,
+    No,
 }
 
 impl Folder {
@@ -27,8 +33,8 @@ impl Folder {
         // Tests become other users.
         sys::let_others_in(folder.path());
         Folder {
-            path: folder.path().to_owned(),
-            _own: Some(folder),
+            path: folder.keep(),
+            own: Own::Yes,
         }
     }
 
@@ -36,7 +42,7 @@ impl Folder {
     pub fn of(path: impl Into<PathBuf>) -> Folder {
         Folder {
             path: path.into(),
-            _own: None,
+            own: Own::No,
         }
     }
 
@@ -48,5 +54,13 @@ impl Folder {
     /// A name in it.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.own == Own::Yes {
+            sys::remove_all(&self.path);
+        }
     }
 }

@@ -284,6 +284,21 @@ pub fn file_number(path: &Path) -> Option<u64> {
     Some(u64::from(info.nFileIndexHigh) << 32 | u64::from(info.nFileIndexLow))
 }
 
+/// Remove a folder with all that is in it, as far as that is possible. The standard library's way never ends under wine 8 while this process has a removed file open:
+/// there its name stays until it is closed.
+pub fn remove_all(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            remove_all(&path);
+        } else {
+            // A reparse point to a folder goes like a folder; what it leads to is not looked into.
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+        }
+    }
+    let _ = fs::remove_dir(folder);
+}
+
 /// Let all users look into a folder: tests do not become other users here.
 pub fn let_others_in(_: &Path) {}
 

@@ -288,6 +288,11 @@ pub fn file_number(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|m| m.ino())
 }
 
+/// Remove a folder with all that is in it, as far as that is possible.
+pub fn remove_all(folder: &Path) {
+    let _ = fs::remove_dir_all(folder);
+}
+
 /// Let all users look into a folder.
 ///
 /// # Panics
