@@ -6,8 +6,23 @@
 use super::{Fork, fork};
 use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 use std::io;
-use std::mem::MaybeUninit;
 use std::ptr;
+
+// From linux/ptrace.h: libc has them for glibc alone.
+const GET_SYSCALL_INFO: u32 = 0x420e;
+const ENTRY: u8 = 1;
+
+/// What the kernel tells of a call that is about to be made.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct SyscallInfo {
+    what: u8,
+    processor: u32,
+    instruction: u64,
+    stack: u64,
+    number: u64,
+    arguments: [u64; 7],
+}
 
 /// A call that a traced process recognisably makes and that does nothing.
 pub fn mark() {
@@ -107,17 +122,13 @@ impl Traced {
                 entering: false,
             };
         }
-        let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
-        let size = size_of::<libc::ptrace_syscall_info>();
-        let request = libc::PTRACE_GET_SYSCALL_INFO;
-        // SAFETY: the child is stopped and ours; the kernel writes at most `size` bytes to `info`, which has as many.
-        let got = unsafe { libc::ptrace(request, self.raw(), size, info.as_mut_ptr()) };
+        let mut info = SyscallInfo::default();
+        let size = size_of::<SyscallInfo>();
+        // SAFETY: the child is stopped and ours; the kernel writes at most `size` bytes to `info`, which has as many and is plain numbers.
+        let got = unsafe { libc::ptrace(GET_SYSCALL_INFO as _, self.raw(), size, &raw mut info) };
         assert!(got > 0, "ptrace: {}", io::Error::last_os_error());
-        // SAFETY: all zeroes is a value of this plain C struct, and the kernel has written over some of it.
-        let info = unsafe { info.assume_init() };
-        assert_eq!(info.op, libc::PTRACE_SYSCALL_INFO_ENTRY, "calls alternate");
-        // SAFETY: at an entry the kernel has filled in this side of the union; it is plain numbers.
-        let number = unsafe { info.u.entry }.nr;
+        assert_eq!(info.what, ENTRY, "calls alternate");
+        let number = info.number;
         self.inside = Some(number);
         Call {
             number,
