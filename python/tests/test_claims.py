@@ -68,7 +68,7 @@ def test_nobody_can_take_a_kernel_lock_from_its_holder(tmp_path, party, protocol
     one, lock = party(on(place)), sneck.Lock.at(place)
     one.do("guard = lock.acquire()")
     before = snapshot(tmp_path)
-    forced = sneck.Lock.at(place, stale="force")
+    forced = sneck.Lock.at(place, stale="force", timeout=PATIENCE)
     for call in (lock.break_stale, lock.force_release, forced.break_stale, forced.acquire):
         with pytest.raises(sneck.Unsupported, match=protocol.partition("+")[0]) as caught:
             call()
@@ -266,7 +266,7 @@ FOREIGN = {
 @pytest.mark.parametrize("what", FOREIGN)
 @files
 def test_what_is_no_lock_is_refused_and_left_alone(tmp_path, protocol, place, what):
-    lock = sneck.Lock.at(place)
+    lock = sneck.Lock.at(place, timeout=PATIENCE)
     put(lock.path, FOREIGN[what])
     before = snapshot(tmp_path)
     if what == "a file" and protocol in KERNEL:
@@ -274,7 +274,9 @@ def test_what_is_no_lock_is_refused_and_left_alone(tmp_path, protocol, place, wh
         is_free(place)
         assert snapshot(tmp_path) == before
         return
-    told_to_rob = [sneck.Lock.at(place, stale=stale).acquire for stale in ("force", 0.0) if protocol in CLAIMS]
+    told_to_rob = [
+        sneck.Lock.at(place, stale=stale, timeout=0).acquire for stale in ("force", 0.0) if protocol in CLAIMS
+    ]
     calls = [lock.acquire, lambda: lock.acquire(0), lock.try_acquire, lock.holder, lock.locked]
     for call in calls + [lock.break_stale, lock.force_release] + told_to_rob:
         with pytest.raises(sneck.ForeignFile) as caught:
@@ -323,7 +325,7 @@ def test_what_an_older_program_left_is_judged_by_its_number(tmp_path, protocol, 
         put(os.path.join(path, f"{os.uname().nodename}.{number}"), b"")
 
     contents = {"symlink": str(number), "labm8": b"%d 1.5\n" % number, "mkdir": folder}
-    lock = sneck.Lock.at(place)
+    lock = sneck.Lock.at(place, timeout=PATIENCE)
     put(lock.path, contents.get(protocol, b"%d\n" % number))
     with lock as guard:
         assert [holder.pid for holder in guard.broken] == [number] and guard.clean is False
