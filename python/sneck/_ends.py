@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from . import _sneck
+from ._system import after_fork
 
 # What comes before: `sneck.compat` leaves claims where the original would.
 first: list[Callable[[], None]] = []
@@ -22,7 +22,7 @@ first: list[Callable[[], None]] = []
 def watch() -> None:
     """From now on."""
     atexit.register(leave)
-    os.register_at_fork(after_in_child=_watch_multiprocessing)
+    after_fork(_watch_multiprocessing)
     _watch_multiprocessing()
 
 

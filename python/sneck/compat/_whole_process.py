@@ -7,7 +7,6 @@ One native lock for each place and process, shared by the objects that stand in 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
 import threading
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import sneck
+from sneck._system import READ, after_fork, try_flock
 
 # No claim is longer.
 _LONGEST = 4096
@@ -30,7 +30,7 @@ def _after_fork() -> None:
     _mutex = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+after_fork(_after_fork)
 
 
 def one_thread() -> contextlib.AbstractContextManager[Any]:
@@ -129,7 +129,7 @@ class WholeProcess(sneck.Lock):
     def alone(self) -> Iterator[bytes | None]:
         """What stands in the file, which meanwhile is locked as those lock it who break claims. None: no regular file, or somebody has it locked."""
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(self.path, READ)
         except OSError:
             yield None
             return
@@ -142,12 +142,8 @@ class WholeProcess(sneck.Lock):
         opened = os.fstat(fd)
         if not stat.S_ISREG(opened.st_mode):
             return None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_flock(fd):
             return None
-        except OSError:
-            pass  # a file system without locks: then nobody keeps it locked
         try:
             if not os.path.samestat(opened, os.stat(self.path, follow_symlinks=False)):
                 return None

@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Union
 
 import sneck
+from sneck._system import READ
 
 from ._whole_process import lock_at, one_thread
 
@@ -242,7 +243,7 @@ def _is_of_the_system(failure: sneck.LockError) -> bool:
 
 
 def _content(path: _Path) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(path, READ)
     try:
         return os.read(fd, _LONGEST)
     finally:

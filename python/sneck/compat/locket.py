@@ -27,6 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 import sneck
+from sneck._system import after_fork
 
 __all__ = ["LockError", "lock_file"]
 
@@ -58,8 +59,7 @@ def _after_fork() -> None:
     _registry = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+after_fork(_after_fork)
 
 
 def _myself() -> object:

@@ -36,6 +36,7 @@ import urllib.parse
 from typing import Any
 
 import sneck
+from sneck._system import process_exists
 
 __all__ = ["LockFile", "NullLockFile"]
 
@@ -122,13 +123,7 @@ def pid_exists(pid: int) -> bool:
     """Whether there is a process with this number. One of another user counts (PEAK raised), and so does 0."""
     if pid < 0:
         return False
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
+    return process_exists(pid)
 
 
 def check_lock(fn: str | os.PathLike[str]) -> bool:

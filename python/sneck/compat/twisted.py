@@ -29,6 +29,8 @@ import os
 
 # Upstream's tests, and those of its users, replace these and `symlink` and `rmlink`: they are looked up anew at each call.
 from os import kill, readlink, rename  # noqa: F401
+from os import remove as _remove
+from os import symlink as _plant
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 import sneck
@@ -41,6 +43,13 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 __all__ = ["DeferredFilesystemLock", "FilesystemLock", "isLocked"]
+
+if os.name == "nt":
+    from ._twisted_windows import kill, readlink  # type: ignore[assignment] # noqa: F811
+    from ._twisted_windows import plant as _plant  # type: ignore[assignment] # noqa: F811
+    from ._twisted_windows import remove as _remove  # type: ignore[assignment] # noqa: F811
+
+    _open = open
 
 _Name = Union[str, bytes]
 _Stale = Literal["never", "dead", "likely"]
@@ -56,7 +65,7 @@ def symlink(value: str, name: _Name) -> sneck.Guard | None:
     Raises OSError: EEXIST if something stands there, or whatever else symlink(2) does.
     """
     if value != str(os.getpid()):
-        os.symlink(value, name)
+        _plant(value, name)
         return None
     try:
         guard = _lock(name, "never").acquire(timeout=0)
@@ -78,7 +87,7 @@ def rmlink(name: _Name) -> None:
     guard = _holdings.pop(_key(name), None)
     if guard is None or not guard.held:
         _drop(guard)
-        os.remove(name)
+        _remove(name)
         return
     try:
         guard.release()

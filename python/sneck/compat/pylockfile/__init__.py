@@ -48,7 +48,8 @@ __all__ = [
     "symlinklockfile",
 ]
 
-LockFile = LinkLockFile
+# No hard links of ours on Windows: nobody else speaks them there.
+LockFile: type[LockBase] = mkdirlockfile.MkdirLockFile if os.name == "nt" else LinkLockFile
 FileLock = LockFile
 
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -19,6 +19,7 @@ from typing import Any, Union
 from ... import DamagedClaim, Guard, Lock, LockLost, NotHeld
 from ... import LockError as NativeError
 from ... import LockTimeout as NativeTimeout
+from ..._system import after_fork
 from ._errors import AlreadyLocked, LockFailed, LockTimeout, NotLocked, NotMyLock, UnlockError
 
 Path = Union[str, "os.PathLike[str]"]
@@ -74,7 +75,7 @@ def _start_anew() -> None:
         identity.guard, identity.forked = None, identity.guard is not None
 
 
-os.register_at_fork(after_in_child=_start_anew)
+after_fork(_start_anew)
 
 
 class LockBase:

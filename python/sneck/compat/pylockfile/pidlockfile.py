@@ -12,6 +12,7 @@ import errno
 import os
 
 from ... import ForeignFile
+from ..._system import READ_THROUGH
 from ._base import Identity, NativeLockFile, Path
 from ._errors import AlreadyLocked, LockFailed
 
@@ -56,9 +57,7 @@ def read_pid_from_pidfile(pidfile_path: Path) -> int | None:
     """The number on the first line of that file, or None: no such file, not readable, or no number."""
     try:
         # A pipe of that name must not hold us up.
-        with open(
-            os.open(pidfile_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), encoding="ascii", errors="replace"
-        ) as lines:
+        with open(os.open(pidfile_path, READ_THROUGH), encoding="ascii", errors="replace") as lines:
             return int(lines.readline(4096))
     except (OSError, ValueError):
         return None

@@ -9,7 +9,6 @@ other; what the original left behind in a crash stands until somebody calls `bre
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import time
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from ... import ForeignFile, Guard
 from ... import LockError as NativeError
 from ... import LockTimeout as NativeTimeout
+from ..._system import FOLDER, try_flock
 from ._base import NativeLockFile, Path
 
 # Seconds between two looks at a link of the original.
@@ -76,14 +76,12 @@ def _target_of_theirs(path: str) -> str | None:
 @contextlib.contextmanager
 def _only_breaker_in(folder: str) -> Iterator[None]:
     """As the library does it: whoever removes a link locks its folder for that instant."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(folder, FOLDER)
     try:
         for pause in (0.001, 0.01, 0.1, 1):
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if try_flock(fd):
                 break
-            except BlockingIOError:
-                time.sleep(pause)
+            time.sleep(pause)
         else:
             raise NativeError(f"{folder}: somebody else has locked this folder; try again")
         yield
