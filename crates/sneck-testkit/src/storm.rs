@@ -26,6 +26,14 @@ const STOPPED: usize = 5;
 /// If nobody got in for so long, the lock is one that nobody can take.
 const STUCK: Duration = Duration::from_secs(15);
 
+/// No stay takes more bytes in the journal.
+const BYTES: u64 = 120;
+
+/// So often at least somebody is inside, in a storm of this length.
+pub fn least(length: Duration) -> usize {
+    (5.0 * length.as_secs_f64()) as usize
+}
+
 /// What happened.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Weather {
@@ -184,7 +192,9 @@ impl Storm<'_> {
     fn rage(&mut self, length: Duration) {
         let (start, path) = (Instant::now(), self.setup.folder.join("journal"));
         let mut progress = (0, start);
-        while start.elapsed() < length {
+        let enough = least(length) as u64 * BYTES;
+        // Where it takes long to start a process, little is done in the time.
+        while start.elapsed() < length || (progress.0 < enough && start.elapsed() < 8 * length) {
             let number = usize::try_from(self.dice.below(WORKERS as u64)).unwrap_or(0);
             match self.dice.below(10) {
                 0..4 => {

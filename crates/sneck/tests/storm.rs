@@ -33,7 +33,7 @@ fn rage(scheme: &str) {
         crash = setup.lock().capabilities().crash;
         let length = Duration::from_secs_f64(left.min(PIECE));
         let weather = storm(&setup, scheme, length);
-        let least = (5.0 * length.as_secs_f64()) as usize;
+        let least = storm::least(length);
         assert!(weather.acquired >= least, "too little was done: {weather}");
         all += weather;
         left -= PIECE;
