@@ -114,6 +114,16 @@ pub(crate) enum KernelFamily {
     Fcntl,
 }
 
+/// Whether the families of kernel locks see each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "each system has one of them")]
+pub(crate) enum Families {
+    /// Neither sees the other.
+    Apart,
+    /// A lock of one excludes those of the other, on the same file, even of the same process.
+    AsOne,
+}
+
 /// One line of the kernel's list of locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(sneck_unsupported, allow(dead_code))]

@@ -406,6 +406,7 @@ pub(crate) mod file {
         match *fd {}
     }
 
+    pub(crate) const FAMILIES: crate::sys::Families = crate::sys::Families::Apart;
     pub(crate) const UNSPOKEN: [(&str, &str, &str); 0] = [];
     pub(crate) const RECORD_PREFIX: &str = "";
 

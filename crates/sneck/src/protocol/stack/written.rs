@@ -10,6 +10,8 @@ use super::{Part, Stack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::{DEFAULT_SCHEME, Place, Registry};
 use crate::protocol::{Ground, Protocol, Reach, Removable};
+use crate::sys::Families;
+use crate::sys::file::FAMILIES;
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -104,14 +106,22 @@ fn can_share(place: &Place, first: &dyn Protocol, second: &dyn Protocol) -> Resu
         );
         return Err(usage(place, what).advise("give each of them a path of its own"));
     }
-    if first.ground() == Ground::NetworkFiles {
-        // There flock(2) is a record lock as well: the second one would wait for the first.
+    // The second one would wait for the first.
+    let (what, advice) = if FAMILIES == Families::AsOne {
+        let what = "on this system flock(2) and fcntl(2) locks exclude each other: both would be one lock, which excludes itself";
+        (
+            what,
+            "use `flock` alone: here it excludes the programs of both",
+        )
+    } else if first.ground() == Ground::NetworkFiles {
         let what = "on a network file system flock(2) is made of fcntl(2) locks: both would be one lock, which excludes itself";
-        return Err(Error::new(ErrorKind::Unsupported, "read the place", what)
-            .at(place)
-            .advise("use `fcntl` alone there"));
-    }
-    Ok(())
+        (what, "use `fcntl` alone there")
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Unsupported, "read the place", what)
+        .at(place)
+        .advise(advice))
 }
 
 /// The folder and name of a lock of this machine: its identity without the protocol's name.

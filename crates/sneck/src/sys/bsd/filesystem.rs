@@ -2,12 +2,16 @@
 //!
 //! There are no files without a name: claims are made under a hidden name and linked. FreeBSD cannot rename without replacing either.
 
+use crate::sys::Families;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode as Bits, OFlags, fstatfs, statfs};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
+
+/// Whether flock(2) and fcntl(2) locks see each other.
+pub(crate) const FAMILIES: Families = Families::AsOne;
 
 /// The protocols that this system cannot speak, and what to use instead.
 #[cfg(target_os = "macos")]

@@ -2,6 +2,7 @@
 //!
 //! Not for: what every Unix does (`unix/file.rs`, `unix/folder.rs`).
 
+use crate::sys::Families;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, Mode as Bits, OFlags, RenameFlags, fstatfs, linkat, openat, renameat_with,
@@ -10,6 +11,9 @@ use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
+
+/// Whether flock(2) and fcntl(2) locks see each other.
+pub(crate) const FAMILIES: Families = Families::Apart;
 
 /// The protocols that this system cannot speak, and what to use instead.
 pub(crate) const UNSPOKEN: [(&str, &str, &str); 0] = [];

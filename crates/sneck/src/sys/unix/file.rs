@@ -3,7 +3,9 @@
 
 use crate::Mode;
 use crate::sys::platform::filesystem;
-pub(crate) use crate::sys::platform::filesystem::{UNSPOKEN, is_network, is_network_descriptor};
+pub(crate) use crate::sys::platform::filesystem::{
+    FAMILIES, UNSPOKEN, is_network, is_network_descriptor,
+};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode as Bits, OFlags, Stat, Timestamps, UTIME_NOW,

@@ -115,6 +115,9 @@ impl From<Descriptor> for OwnedHandle {
     }
 }
 
+/// There is one family only.
+pub(crate) const FAMILIES: crate::sys::Families = crate::sys::Families::Apart;
+
 /// The protocols that this system cannot speak: what it lacks, and what to use instead.
 pub(crate) const UNSPOKEN: [(&str, &str, &str); 3] = [
     (
