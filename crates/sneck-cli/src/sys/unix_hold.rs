@@ -28,10 +28,11 @@
 //! the command: whoever inherited a kernel lock holds it. Nothing can be done while sneck itself is stopped; the limit counts on, and holds once it is continued.
 
 use super::signals::{Batch, Relay, Sender};
-use super::{self as sys, Alarm, Ended, HeldCommand, Terminal};
+use super::{Alarm, Ended, HeldCommand, Terminal};
 use crate::advice;
 use crate::exit::Exit;
 use crate::plan::{Limit, Taking};
+use crate::sys::platform as sys;
 use crate::waiting::tell;
 use signal_hook::consts::signal::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP,

@@ -39,7 +39,8 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::exfiltrator::origin::Origin;
 use signal_hook::low_level::siginfo::Cause;
 
-use super::{self as sys, Alarm, HeldCommand};
+use super::{Alarm, HeldCommand};
+use crate::sys::platform as sys;
 
 /// What is passed on, beside the real-time signals.
 const PASSED_ON: [i32; 14] = [

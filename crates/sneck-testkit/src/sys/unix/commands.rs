@@ -6,8 +6,8 @@
 //! | `handle-signal`, `block-and-raise`, `no-timers`, `exhaust-inotify`, `user UID` | `done` |
 //! | `signals` | `signals`, as the kernel writes them |
 
-use super as sys;
 use crate::child::{Session, Start, say};
+use crate::sys;
 use crate::{PATIENCE, Setup};
 use sneck::Guard;
 use std::sync::atomic::{AtomicBool, Ordering};
