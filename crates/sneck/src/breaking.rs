@@ -8,12 +8,15 @@ use crate::observer::{Event, Observer};
 use crate::protocol::{LiveMark, Mark, Protocol, Removal, Right, Sighting};
 use crate::stale::{self, Grounds, Judge, Stale, Verdict};
 use crate::sys::{Nap, Presence, process};
+use crate::timeout::Moment;
 use crate::wait;
 use std::time::{Duration, SystemTime};
 
 /// How often, and how long between two looks, a claim is looked at whose process has ended and is not reaped.
 const RELEASES: usize = 50;
 const RELEASE: Duration = Duration::from_millis(2);
+/// And no longer than this, where a look takes long: whoever acquires has a deadline.
+const LONGEST: Duration = Duration::from_millis(500);
 
 /// What came of looking at a claim in order to remove it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +145,11 @@ impl Candidate {
         if !unreaped || protocol.capabilities().mark == LiveMark::Yes {
             return false;
         }
+        let begun = Moment::now();
         for _ in 0..RELEASES {
+            if begun.elapsed() > LONGEST {
+                break;
+            }
             // Not broken before the moment is over: whoever goes on after the signal comes here again.
             if wait::moment(RELEASE) == Nap::Interrupted {
                 return true;

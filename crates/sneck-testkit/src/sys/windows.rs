@@ -463,8 +463,9 @@ pub fn until_queued(_: &Path, _: usize) {
     std::thread::sleep(Duration::from_millis(200));
 }
 
-/// Whoever holds one of these loses it when the file is removed. That of `flock` cannot be removed while somebody has it open.
-pub const LOST_WHEN_REMOVED: &[&str] = &["pidfile"];
+/// Whoever holds one of these loses it when the claim is removed. The file of `flock` cannot be removed while somebody has it open; that of `pidfile` can,
+/// but under wine 8 its name stays until it is closed.
+pub const LOST_WHEN_REMOVED: &[&str] = &["symlink"];
 
 /// The protocols of files that this system has.
 pub(crate) const PROTOCOLS: &[&str] = &["flock", "symlink", "pidfile", "labm8", "mkdir"];
@@ -474,6 +475,9 @@ pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &["symlink"];
 
 /// Paths of devices.
 pub const DEVICES: &[&str] = &["NUL", "nul", "CON", r"\\.\NUL", r"\\.\pipe\sneck"];
+
+/// So many tasks are many. Under wine each try is a hundred questions to one server.
+pub const A_CROWD: usize = 200;
 
 /// What may be said of a name that is too long: to wine 8 a file that is to be called so is not there.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] =

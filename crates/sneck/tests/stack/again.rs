@@ -4,7 +4,6 @@ use super::*;
 use sneck::{Owner, Reentry, Standing, Timeout};
 use sneck_testkit::sys;
 use sneck_testkit::{block, must_block};
-use std::fs;
 use std::time::Duration;
 
 /// With a time first: one that waits after all fails rather than never ends.
@@ -241,7 +240,7 @@ fn a_part_is_lost(scheme: &str) {
     let (a, b) = (two.a(), two.b());
     let waits_for_a = must_block(move || a.acquire_within(PATIENCE).map(drop));
     let waits_for_b = must_block(move || b.acquire_within(PATIENCE).map(drop));
-    fs::remove_file(two.path("b")).expect("our own folder");
+    sneck_testkit::claims::remove(scheme, &two.path("b")).expect("our own folder");
     waits_for_b.wait().expect("what was held there is gone");
     // It is still held, whatever became of the other one.
     waits_for_a.still();

@@ -1,13 +1,13 @@
-//! Thousands of tasks: few threads, little memory, everybody is served, whoever is dropped leaves nothing.
+//! Crowds of tasks: few threads, little memory, everybody is served, whoever is dropped leaves nothing.
 
 use crate::CHILD_ENTRY;
 use crate::crowd::own_lock;
 use crate::runtime::{ALL, Runtime};
 use sneck::{Lock, Registry, Timeout, Waiting};
 use sneck_testkit::planted::of_these;
-use sneck_testkit::{Child, Journal, PATIENCE, Setup, block};
+use sneck_testkit::{Child, Journal, PATIENCE, Setup, block, sys};
 
-const MANY: usize = 1000;
+const MANY: usize = sys::A_CROWD;
 
 /// In kernels' queues, and one that wakes the tasks.
 const THREADS: usize = 16 + 1;
@@ -66,21 +66,21 @@ fn on_one_lock(scheme: &str, runtime: Runtime, waiting: Waiting) {
 }
 
 #[test]
-fn a_thousand_tasks_of_each_runtime_want_one_lock() {
+fn a_crowd_of_tasks_of_each_runtime_wants_one_lock() {
     for runtime in ALL {
         on_one_lock("flock", runtime, Waiting::Best);
     }
 }
 
 #[test]
-fn a_thousand_tasks_want_one_lock_of_each_protocol() {
+fn a_crowd_of_tasks_wants_one_lock_of_each_protocol() {
     for scheme in of_these(&["fcntl", "pidfile", "symlink", "mkdir"]) {
         on_one_lock(scheme, Runtime::Tokio, Waiting::Best);
     }
 }
 
 #[test]
-fn a_thousand_tasks_want_one_lock_without_the_kernels_queue() {
+fn a_crowd_of_tasks_wants_one_lock_without_the_kernels_queue() {
     on_one_lock("flock", Runtime::Tokio, Waiting::Events);
     on_one_lock("flock", Runtime::Smol, Waiting::Polling);
 }
@@ -127,7 +127,7 @@ fn on_a_lock_each(runtime: Runtime, waiting: Waiting) {
 }
 
 #[test]
-fn a_thousand_tasks_want_a_contended_lock_each() {
+fn a_crowd_of_tasks_wants_a_contended_lock_each() {
     for runtime in ALL {
         on_a_lock_each(runtime, Waiting::Best);
     }

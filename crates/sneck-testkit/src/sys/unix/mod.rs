@@ -462,6 +462,9 @@ pub fn halfway(scheme: &str) -> &'static [super::Halfway] {
 /// Paths of devices.
 pub const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/tty"];
 
+/// So many tasks are many.
+pub const A_CROWD: usize = 1000;
+
 /// What may be said of a name that is too long.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] = &[sneck::ErrorKind::CannotCreate];
 
