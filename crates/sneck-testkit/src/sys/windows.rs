@@ -479,6 +479,9 @@ pub const DEVICES: &[&str] = &["NUL", "nul", "CON", r"\\.\NUL", r"\\.\pipe\sneck
 /// So many tasks are many. Under wine each try is a hundred questions to one server.
 pub const A_CROWD: usize = 200;
 
+/// Kibibytes of memory that the system itself takes for the first who wait.
+pub const SET_UP_KIB: usize = 4096;
+
 /// What may be said of a name that is too long: to wine 8 a file that is to be called so is not there.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] =
     &[sneck::ErrorKind::CannotCreate, sneck::ErrorKind::Io];

@@ -14,6 +14,9 @@ pub(crate) fn own_lock(folder: &Path, number: usize) -> PathBuf {
     folder.join(format!("own-{number}"))
 }
 
+/// Kibibytes that come and go while nothing happens.
+const STIR: usize = 64;
+
 struct Crowd {
     runtime: Running,
     tasks: Vec<Task<()>>,
@@ -83,12 +86,13 @@ fn gather(session: &Session, runtime: Runtime, each: bool, count: usize) {
     });
     let tasks: Vec<Task<()>> = tasks.collect();
     block::until("all wait", || waiting.load(Ordering::SeqCst) == count);
-    // The last of them may still be on their way to sleep: until the figures stay the same.
+    // The last of them may still be on their way to sleep: until the figures stay as they are.
     let mut before = (0, 0);
     block::until("the crowd is quiet", || {
         std::thread::sleep(std::time::Duration::from_millis(100));
         let now = (sys::count_threads(), sys::resident_kib());
-        std::mem::replace(&mut before, now) == now
+        let then = std::mem::replace(&mut before, now);
+        then.0 == now.0 && then.1.abs_diff(now.1) <= STIR
     });
     let more = (
         before.0.saturating_sub(threads),

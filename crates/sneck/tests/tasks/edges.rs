@@ -145,13 +145,13 @@ fn a_waker_that_panics_keeps_nobody_else_asleep() {
     drop(bad);
     // The thread that wakes tasks for their time.
     let guard = lock.try_acquire().expect("it is free");
-    let mut bad = Box::pin(shared().acquire_async_within(Duration::from_millis(10)));
+    let mut bad = Box::pin(shared().acquire_async_within(Duration::from_millis(100)));
     assert!(
         bad.as_mut()
             .poll(&mut Context::from_waker(&panics))
             .is_pending()
     );
-    std::thread::sleep(Duration::from_millis(30));
+    std::thread::sleep(Duration::from_millis(130));
     let late = shared().acquire_async_within(Duration::from_millis(10));
     assert!(task::turn_for(late, PATIENCE).is_some_and(|end| end.is_err()));
     drop((guard, bad));
