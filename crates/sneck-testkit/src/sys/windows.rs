@@ -482,6 +482,9 @@ pub const A_CROWD: usize = 200;
 /// Kibibytes of memory that the system itself takes for the first who wait.
 pub const SET_UP_KIB: usize = 4096;
 
+/// Threads of the system's own pool, which wait for processes to end, 63 each, and call us.
+pub const POOL_THREADS: usize = 16;
+
 /// What may be said of a name that is too long: to wine 8 a file that is to be called so is not there.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] =
     &[sneck::ErrorKind::CannotCreate, sneck::ErrorKind::Io];

@@ -468,6 +468,9 @@ pub const A_CROWD: usize = 1000;
 /// Kibibytes of memory that the system itself takes for the first who wait.
 pub const SET_UP_KIB: usize = 0;
 
+/// Threads of the system's own that wait for us: it has none.
+pub const POOL_THREADS: usize = 0;
+
 /// What may be said of a name that is too long.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] = &[sneck::ErrorKind::CannotCreate];
 
