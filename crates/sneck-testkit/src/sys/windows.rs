@@ -485,6 +485,9 @@ pub const SET_UP_KIB: usize = 4096;
 /// Threads of the system's own pool, which wait for processes to end, 63 each, and call us.
 pub const POOL_THREADS: usize = 16;
 
+/// Kibibytes of memory for one waiting task, with all that the runtime needs for it: a buffer and handles of its own. Under wine 8 those take some 120.
+pub const KIB_EACH: usize = 160;
+
 /// What may be said of a name that is too long: to wine 8 a file that is to be called so is not there.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] =
     &[sneck::ErrorKind::CannotCreate, sneck::ErrorKind::Io];

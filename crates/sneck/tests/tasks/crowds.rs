@@ -12,9 +12,6 @@ const MANY: usize = sys::A_CROWD;
 /// In kernels' queues, and one that wakes the tasks.
 const THREADS: usize = 16 + 1;
 
-/// Of memory for one waiting task, with all that the runtime needs for it. A thread for each would need more than this for its stack alone.
-const KIB_EACH: usize = 8;
-
 fn setup(scheme: &str, waiting: Waiting) -> Setup {
     let place = |folder: &std::path::Path| format!("{scheme}:{}/lock", folder.display());
     Setup::new(Registry::local, place, waiting, CHILD_ENTRY)
@@ -38,7 +35,7 @@ fn gather(setup: &Setup, runtime: Runtime, shape: &str) -> Child {
     );
     let most = THREADS + sys::POOL_THREADS;
     assert!(threads <= most, "{threads} threads for {MANY} tasks");
-    let most = sys::SET_UP_KIB + KIB_EACH * MANY;
+    let most = sys::SET_UP_KIB + sys::KIB_EACH * MANY;
     assert!(memory <= most, "{memory} KiB for {MANY} tasks");
     child
 }

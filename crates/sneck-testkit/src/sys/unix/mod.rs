@@ -471,6 +471,9 @@ pub const SET_UP_KIB: usize = 0;
 /// Threads of the system's own that wait for us: it has none.
 pub const POOL_THREADS: usize = 0;
 
+/// Kibibytes of memory for one waiting task, with all that the runtime needs for it. A thread for each would need more than this for its stack alone.
+pub const KIB_EACH: usize = 8;
+
 /// What may be said of a name that is too long.
 pub const NAME_TOO_LONG: &[sneck::ErrorKind] = &[sneck::ErrorKind::CannotCreate];
 
