@@ -156,6 +156,7 @@ impl Acquisition {
             settings.mode,
             settings.party,
             settings.label.clone(),
+            settings.terms,
         ));
         Ok(Acquisition {
             who: Who {

@@ -1,5 +1,6 @@
 //! One party's wish to hold: [`Claim`], its [`Mode`], and the [`Party`] in whose name it is made.
 
+use crate::lease::Terms;
 use crate::sys::process;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,16 +56,18 @@ pub struct Claim {
     mode: Mode,
     party: Party,
     label: Option<String>,
+    terms: Terms,
 }
 
 impl Claim {
-    pub(crate) fn new(mode: Mode, party: Party, label: Option<String>) -> Claim {
+    pub(crate) fn new(mode: Mode, party: Party, label: Option<String>, terms: Terms) -> Claim {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Claim {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             mode,
             party,
             label,
+            terms,
         }
     }
 
@@ -86,5 +89,10 @@ impl Claim {
     /// A word of the user's for those who look: "nightly backup".
     pub fn label(&self) -> Option<&str> {
         self.label.as_deref()
+    }
+
+    /// How long it lasts without a word from the holder, where the place is leased.
+    pub fn terms(&self) -> Terms {
+        self.terms
     }
 }

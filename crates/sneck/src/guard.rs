@@ -3,11 +3,13 @@
 use crate::claim::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
+use crate::lease::{Lost, Outcome, Watch};
 use crate::place::Place;
 use crate::protocol::{Borrowed, Clean, Endures, Held, Standing};
 use crate::queue::Ticket;
 use crate::sys::fork::generation;
 use crate::tend;
+use crate::timeout::{Moment, Timeout};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +31,11 @@ struct State {
     /// One, or more under [`crate::Reentry::Idempotent`]. Zero: released.
     guards: usize,
     ticket: Option<Ticket>,
+    /// Made when somebody asks for it.
+    watch: Option<Watch>,
 }
+
+const COPY: &str = "this is a forked child's copy; the parent holds the lock";
 
 /// How a holding ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,7 @@ impl Holding {
             held,
             guards: 1,
             ticket: None,
+            watch: None,
         });
         let holding = Arc::new(Holding {
             place,
@@ -89,6 +96,30 @@ impl Holding {
         state.held.tend()
     }
 
+    fn watch(&self) -> Watch {
+        if self.is_copy() {
+            let watch = Watch::new();
+            watch.end(Outcome::Lost(COPY.into()));
+            return watch;
+        }
+        let mut state = self.state();
+        let State {
+            held,
+            watch,
+            guards,
+            ..
+        } = &mut *state;
+        let watch = watch
+            .get_or_insert_with(|| held.watch().unwrap_or_default())
+            .clone();
+        let over = *guards == 0;
+        drop(state);
+        if over {
+            watch.end(Outcome::Released);
+        }
+        watch
+    }
+
     /// Only for the process that acquired: in a forked child the mutex may be held by a thread that is not there.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -109,9 +140,7 @@ impl Holding {
     /// That of one part, or of the whole.
     pub(crate) fn standing_of(&self, part: Option<usize>) -> Standing {
         if self.is_copy() {
-            return Standing::Lost(
-                "this is a forked child's copy; the parent holds the lock".into(),
-            );
+            return Standing::Lost(COPY.into());
         }
         let state = self.state();
         if state.guards == 0 {
@@ -157,8 +186,12 @@ impl Holding {
         };
         // The turn passes on only now that the lock itself is free. Outside the mutex: the line is locked before holdings elsewhere.
         let ticket = state.ticket.take();
+        let watch = state.watch.clone();
         drop(state);
         drop(ticket);
+        if let Some(watch) = watch {
+            watch.end(Outcome::Released);
+        }
         result
     }
 }
@@ -224,9 +257,47 @@ impl Guard {
         let standing = self.holding.standing();
         let ended = self.holding.end(End::Release);
         match standing {
-            Standing::Lost(why) => Err(self.lost(&why)),
+            Standing::Lost(why) => Err(self.lost_error(&why)),
             _ => ended.map_err(|e| e.at(&self.holding.place)),
         }
+    }
+
+    /// A future that is ready when the lock is lost, or released: to end work that must not go on without it. Holds nothing itself.
+    ///
+    /// At a leased place it is lost at the latest when this process's own clock says that the lease is over, whatever the server answers, and that is before anybody else can get it.
+    /// A local lock that somebody removes or replaces is found out by [`Guard::standing`]; nothing tells.
+    ///
+    /// ```
+    /// use sneck::Lock;
+    /// use sneck::lease::Outcome;
+    /// let guard = Lock::in_memory().acquire()?;
+    /// let lost = guard.lost();
+    /// guard.release()?;
+    /// # let mut lost = Box::pin(lost);
+    /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// # assert_eq!(std::future::Future::poll(lost.as_mut(), &mut context), std::task::Poll::Ready(Outcome::Released));
+    /// # Ok::<(), sneck::Error>(())
+    /// ```
+    pub fn lost(&self) -> Lost {
+        self.holding.watch().lost()
+    }
+
+    /// Call this when the lock is lost, or released: in a thread of the library, which renews nothing meanwhile, so be brief. At once if that is so already.
+    pub fn on_lost(&self, call: impl FnOnce(&Outcome) + Send + 'static) {
+        self.holding.watch().call(call);
+    }
+
+    /// Wait until the lock is lost, or released by another thread. None: the time is over first.
+    pub fn until_lost(&self, timeout: impl Into<Timeout>) -> Option<Outcome> {
+        self.holding.watch().wait(timeout)
+    }
+
+    /// Until when the lock is surely held if nothing more is heard of its server. None: no clock ends it.
+    pub fn expires(&self) -> Option<Moment> {
+        if self.holding.is_copy() {
+            return None;
+        }
+        self.holding.state().held.expires()
     }
 
     /// Give up our part only: processes that inherited what [`Guard::carry`] lists go on holding until the last of them ends. Where nothing can be
@@ -262,12 +333,12 @@ impl Guard {
     /// [`ErrorKind::Lost`].
     pub fn ensure_held(&self) -> Result<()> {
         match self.standing() {
-            Standing::Lost(why) => Err(self.lost(&why)),
+            Standing::Lost(why) => Err(self.lost_error(&why)),
             _ => Ok(()),
         }
     }
 
-    fn lost(&self, why: &str) -> Error {
+    fn lost_error(&self, why: &str) -> Error {
         Error::new(
             ErrorKind::Lost,
             "hold",

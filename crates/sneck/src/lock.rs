@@ -13,12 +13,16 @@ use crate::claim::{Mode, Party};
 use crate::drive::{self, future::Acquiring};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guard;
+use crate::lease::Terms;
 use crate::observer::Observer;
 use crate::place::{DEFAULT_SCHEME, Place, Registry};
 use crate::protocol::memory::Memory;
-use crate::protocol::{Capabilities, Ground, Protocol, Record, Sighting, flock};
+use crate::protocol::{
+    Capabilities, Ground, Leasing, Protocol, Record, Requirement, Sighting, flock,
+};
 use crate::queue::{self, Acquirer};
 use crate::stale::{self, Judge, Stale};
+use crate::text;
 use crate::timeout::{Deadline, Moment, Timeout};
 use crate::vigil::Vigil;
 use crate::wait::Waiting;
@@ -65,6 +69,7 @@ pub(crate) struct Settings {
     pub(crate) waiting: Waiting,
     pub(crate) label: Option<String>,
     pub(crate) party: Party,
+    pub(crate) terms: Terms,
     pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
@@ -89,6 +94,10 @@ pub(crate) struct Settings {
 #[must_use]
 pub struct LockBuilder {
     settings: Settings,
+    /// As asked for; usual ones are no wish for a lease.
+    ttl: Option<Duration>,
+    delay: Option<Duration>,
+    required: Vec<Requirement>,
     registry: Registry,
     record: Record,
 }
@@ -105,8 +114,12 @@ impl LockBuilder {
                 waiting: Waiting::Best,
                 label: None,
                 party: Party::this_process(),
+                terms: Terms::USUAL,
                 observer: None,
             },
+            ttl: None,
+            delay: None,
+            required: Vec::new(),
             registry: Registry::local(),
             record: Record::None,
         }
@@ -180,6 +193,25 @@ impl LockBuilder {
         self
     }
 
+    /// How long it lasts without a word from us, at a place that is leased (a server): then others may get it, after the lock delay. Usual: 15 seconds. Between is renewed three times
+    /// by a thread of the library.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// How much longer others are kept out after a lease has ended without a release, so that whoever lost it has time to stop. Usual: 5 seconds.
+    pub fn lock_delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
+    /// What the place must be able to promise; one that cannot is refused. Usual: nothing.
+    pub fn require(mut self, required: impl IntoIterator<Item = Requirement>) -> Self {
+        self.required.extend(required);
+        self
+    }
+
     /// `flock` only: whether to write our number into the lock file while it is held. Usual: the content is left alone.
     pub fn record(mut self, record: Record) -> Self {
         self.record = record;
@@ -203,8 +235,9 @@ impl LockBuilder {
     /// The lock at this place. Its folder is looked at, nothing is opened yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`]: the protocol is unknown, the place makes no sense to it, or it has no records.
-    pub fn at(self, place: &Place) -> Result<Lock> {
+    /// [`ErrorKind::Usage`]: the protocol is unknown, the place makes no sense to it, or it has no records; a lease that makes no sense. [`ErrorKind::Unsupported`]: the place is not leased
+    /// and a lease is asked for, or it lacks what is required.
+    pub fn at(mut self, place: &Place) -> Result<Lock> {
         let protocol: Arc<dyn Protocol> = match self.record {
             Record::None => self.registry.protocol(place)?,
             record if place.scheme() == DEFAULT_SCHEME => {
@@ -215,7 +248,63 @@ impl LockBuilder {
                 return Err(Error::new(ErrorKind::Usage, "read the settings", what).at(place));
             }
         };
+        self.fit(&*protocol)?;
         Ok(self.of(protocol))
+    }
+
+    /// What depends on what the place can do.
+    fn fit(&mut self, protocol: &dyn Protocol) -> Result<()> {
+        self.settings.terms = self.terms(protocol)?;
+        self.must_meet(protocol)
+    }
+
+    fn terms(&self, protocol: &dyn Protocol) -> Result<Terms> {
+        let place = protocol.place();
+        let usual = Terms::USUAL;
+        let ttl = self.ttl.unwrap_or(usual.ttl());
+        let delay = self.delay.unwrap_or(usual.delay());
+        let terms = Terms::new(ttl, delay).map_err(|e| e.at(place))?;
+        let asked = self.ttl.or(self.delay).is_some();
+        let unsupported =
+            |what: String| Error::new(ErrorKind::Unsupported, "read the settings", what).at(place);
+        match protocol.capabilities().lease {
+            Leasing::None if asked => Err(unsupported(format!(
+                "a lock of protocol {} has no lease: it is held until it is released or its holder is gone",
+                place.scheme()
+            ))
+            .advise("leave the times out, or name a place at a server")),
+            Leasing::Leased { shortest, .. } if terms.on_server() < shortest => {
+                Err(unsupported(format!(
+                    "this server holds for {} at least, not for {}",
+                    text::span(shortest),
+                    text::span(terms.on_server())
+                ))
+                .advise("ask for longer times"))
+            }
+            _ => Ok(terms),
+        }
+    }
+
+    fn must_meet(&self, protocol: &dyn Protocol) -> Result<()> {
+        let can = protocol.capabilities();
+        let mut lacking = self
+            .required
+            .iter()
+            .filter(|r| !r.is_met_by(&can))
+            .peekable();
+        if lacking.peek().is_none() {
+            return Ok(());
+        }
+        let lacking: Vec<String> = lacking.map(ToString::to_string).collect();
+        let what = format!(
+            "this place cannot promise what is required: {}",
+            lacking.join(", ")
+        );
+        Err(
+            Error::new(ErrorKind::Unsupported, "read the settings", what)
+                .at(protocol.place())
+                .advise("name another place: `sneck protocols` shows what each can promise"),
+        )
     }
 
     fn of(self, protocol: Arc<dyn Protocol>) -> Lock {

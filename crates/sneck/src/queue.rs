@@ -351,13 +351,14 @@ impl Drop for Ticket {
 mod tests {
     use super::*;
     use crate::claim::Party;
+    use crate::lease::Terms;
 
     fn stand(lock: &str, mode: Mode) -> Ticket {
         let who = Who {
             acquirer: Acquirer::Thread(std::thread::current().id()),
             handle: 0,
         };
-        let claim = Claim::new(mode, Party::this_process(), None);
+        let claim = Claim::new(mode, Party::this_process(), None, Terms::USUAL);
         Ticket::take(lock.into(), &claim, who)
     }
 

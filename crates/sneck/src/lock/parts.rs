@@ -76,6 +76,7 @@ impl LockBuilder {
             }
             [one] => {
                 let handle = &one.handle;
+                self.fit(&*handle.protocol)?;
                 return Ok(self.made(handle.protocol.clone(), handle.parts.clone()));
             }
             _ => {}
@@ -93,6 +94,8 @@ impl LockBuilder {
             });
         }
         let place = Place::joined(locks.iter().map(Lock::place));
-        Ok(self.made(Arc::new(Stack::of(place, parts)?), lines))
+        let stack = Arc::new(Stack::of(place, parts)?);
+        self.fit(&*stack)?;
+        Ok(self.made(stack, lines))
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod memory;
 mod mkdir;
 mod pidfile;
 mod record;
+mod requirement;
 mod shlock;
 pub(crate) mod stack;
 mod stranger;
@@ -35,6 +36,7 @@ pub use crate::sys::fork::Unshared;
 use crate::claim::Claim;
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
+use crate::lease::Watch;
 use crate::place::{Place, Registry};
 use crate::sys::file as sys_file;
 use crate::timeout::{Deadline, Moment};
@@ -46,6 +48,7 @@ use std::time::Duration;
 
 pub use crate::wait::Bell;
 pub use flock::Record;
+pub use requirement::{Requirement, UnknownRequirement};
 pub use stack::Stack;
 
 /// How holding is written down at one place.
@@ -130,6 +133,16 @@ pub trait Held: Debug + Send {
 
     /// Keep it fresh, if that is due; when it is due next. None: it needs no tending.
     fn tend(&mut self) -> Option<Duration> {
+        None
+    }
+
+    /// For whoever wants to be told when it is lost. None: nothing tells; it is found out by asking.
+    fn watch(&self) -> Option<Watch> {
+        None
+    }
+
+    /// Until when it surely holds, if nothing more is heard of the server. None: no clock ends it.
+    fn expires(&self) -> Option<Moment> {
         None
     }
 
@@ -415,6 +428,12 @@ pub struct Capabilities {
     pub mark: LiveMark,
     /// What its fencing tokens are worth.
     pub tokens: Tokens,
+    /// Whether a holder that falls silent loses it.
+    pub lease: Leasing,
+    /// What a restart of the server leaves.
+    pub restart: Restart,
+    /// Whether all see the same.
+    pub consistency: Consistency,
 }
 
 impl Capabilities {
@@ -427,6 +446,9 @@ impl Capabilities {
         removal: Removable::No,
         mark: LiveMark::No,
         tokens: Tokens::None,
+        lease: Leasing::None,
+        restart: Restart::NoServer,
+        consistency: Consistency::Linearizable,
     };
 }
 
@@ -496,6 +518,40 @@ pub enum LiveMark {
     No,
     /// Its maker keeps the claim itself locked.
     Yes,
+}
+
+/// Whether a holder that falls silent loses the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leasing {
+    /// It does not: the lock is held until it is released, or its holder is proved gone.
+    None,
+    /// After its lease. The shortest that the server takes, and in which steps.
+    Leased {
+        /// The shortest.
+        shortest: Duration,
+        /// What it is rounded up to.
+        step: Duration,
+    },
+}
+
+/// What a restart of the server leaves of the locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// There is no server.
+    NoServer,
+    /// They are held as before.
+    Survives,
+    /// They are free, and their holders have lost them.
+    Freed,
+}
+
+/// Whether all see the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// What one sees, all see, whatever happens to single servers.
+    Linearizable,
+    /// After a fail-over the new server may know less than the old one.
+    UntilFailover,
 }
 
 /// What fencing tokens are worth.

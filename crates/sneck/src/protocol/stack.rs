@@ -28,12 +28,13 @@ mod written;
 pub(crate) use written::{LINK, at};
 
 use super::{
-    Attempt, Blocked, Borrowed, Busy, Capabilities, Clean, Contender, Crash, Endures, Gave, Ground,
-    Held, LiveMark, Mark, Modes, Order, Protocol, Reach, Removable, Removal, Right, Sighting,
-    Standing, Stop, Tokens,
+    Attempt, Blocked, Borrowed, Busy, Capabilities, Clean, Consistency, Contender, Crash, Endures,
+    Gave, Ground, Held, Leasing, LiveMark, Mark, Modes, Order, Protocol, Reach, Removable, Removal,
+    Restart, Right, Sighting, Standing, Stop, Tokens,
 };
 use crate::claim::{Claim, Mode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lease::Watch;
 use crate::place::Place;
 use crate::timeout::Moment;
 use std::sync::Arc;
@@ -119,6 +120,26 @@ impl Stack {
     }
 }
 
+/// A lease that both of them take.
+fn longest(one: Leasing, other: Leasing) -> Leasing {
+    match (one, other) {
+        (Leasing::None, any) | (any, Leasing::None) => any,
+        (
+            Leasing::Leased {
+                shortest: a,
+                step: s,
+            },
+            Leasing::Leased {
+                shortest: b,
+                step: t,
+            },
+        ) => Leasing::Leased {
+            shortest: a.max(b),
+            step: s.max(t),
+        },
+    }
+}
+
 impl Protocol for Stack {
     fn place(&self) -> &Place {
         &self.place
@@ -171,6 +192,23 @@ impl Protocol for Stack {
                 .can()
                 .find(tokens)
                 .map_or(Tokens::None, |can| can.tokens),
+            lease: self.can().map(|can| can.lease).fold(Leasing::None, longest),
+            // One part that is free is enough to lose the whole.
+            restart: if self.can().any(|can| can.restart == Restart::Freed) {
+                Restart::Freed
+            } else if self.can().all(|can| can.restart == Restart::NoServer) {
+                Restart::NoServer
+            } else {
+                Restart::Survives
+            },
+            consistency: if self
+                .can()
+                .all(|can| can.consistency == Consistency::Linearizable)
+            {
+                Consistency::Linearizable
+            } else {
+                Consistency::UntilFailover
+            },
         }
     }
 
@@ -252,7 +290,7 @@ impl Seat {
             whole.clone()
         } else {
             let label = whole.label().map(str::to_owned);
-            Arc::new(Claim::new(mode, whole.party(), label))
+            Arc::new(Claim::new(mode, whole.party(), label, whole.terms()))
         };
         let mut seat = Seat {
             part,
@@ -459,6 +497,15 @@ impl Held for Holding {
         let mut by_part: Vec<&Had> = self.had.iter().collect();
         by_part.sort_by_key(|had| had.index);
         by_part.iter().find_map(|had| had.held.token())
+    }
+
+    fn watch(&self) -> Option<Watch> {
+        let watches: Vec<Watch> = self.had.iter().filter_map(|had| had.held.watch()).collect();
+        (!watches.is_empty()).then(|| Watch::first_of(watches))
+    }
+
+    fn expires(&self) -> Option<Moment> {
+        self.had.iter().filter_map(|had| had.held.expires()).min()
     }
 
     /// Clean only if every part says so: who holds one part alone leaves no trace at the others.

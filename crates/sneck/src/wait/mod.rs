@@ -100,6 +100,7 @@ pub(crate) use reactor::Doze;
 
 use crate::protocol::Wake;
 use crate::sys::{Nap, futex};
+use crate::timeout::Deadline;
 use std::cell::Cell;
 use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -165,7 +166,6 @@ impl Bell {
     }
 
     /// Sleep until it has been rung more often than so, at most so long.
-    #[cfg_attr(sneck_unsupported, allow(dead_code))]
     fn sleep(&self, heard: u32, longest: Duration) -> Nap {
         futex::wait(&self.clapper.rung, heard, longest)
     }
@@ -203,6 +203,18 @@ pub(crate) enum Trust {
 pub(crate) fn pause(length: Duration) -> Nap {
     futex::wait(&AtomicU32::new(0), 0, length)
 }
+
+/// Sleep until a bell is rung that was listened for, or the time is over, or a signal handler runs.
+pub(crate) fn pause_for(wake: &Wake, deadline: Deadline) -> Nap {
+    let longest = deadline.remaining(LONGEST);
+    match wake {
+        Wake::Rung(bell, heard) => bell.sleep(*heard, longest),
+        _ => pause(longest),
+    }
+}
+
+/// What no wait lasts longer than in one sleep.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 thread_local! {
     /// Whether a signal handler ran during a [`moment`] of this thread, and nobody was told yet.

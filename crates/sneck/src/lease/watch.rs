@@ -1,0 +1,219 @@
+//! Being told that a holding is over: [`Watch`], and [`Lost`] for those who wait for it.
+//!
+//! For: threads, tasks, callbacks. Not for: finding out (`keeper.rs`, or whoever releases).
+
+use crate::timeout::{Deadline, Timeout};
+use crate::wait::{Bell, pause_for};
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// How a holding came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was lost, for this reason: others may hold it soon, or do already.
+    Lost(String),
+    /// Its holder released it.
+    Released,
+}
+
+/// Whoever wants to know when a holding is over looks here. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    bell: Bell,
+}
+
+#[derive(Default)]
+struct State {
+    outcome: Option<Outcome>,
+    calls: Vec<Box<dyn FnOnce(&Outcome) + Send>>,
+    tasks: Vec<Waker>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("outcome", &self.state().outcome)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    /// For a holding that has just begun.
+    #[must_use]
+    pub fn new() -> Watch {
+        Watch::default()
+    }
+
+    /// It is over. The first one who says so is right: false for all others.
+    pub fn end(&self, outcome: Outcome) -> bool {
+        let mut state = self.shared.state();
+        if state.outcome.is_some() {
+            return false;
+        }
+        state.outcome = Some(outcome.clone());
+        let (calls, tasks) = (
+            std::mem::take(&mut state.calls),
+            std::mem::take(&mut state.tasks),
+        );
+        drop(state);
+        // First those who sleep: a callback may take its time. None of it under the mutex, since all of it is code of others.
+        self.shared.bell.ring();
+        for task in tasks {
+            let _ = catch_unwind(AssertUnwindSafe(|| task.wake()));
+        }
+        for call in calls {
+            // One that panics must not keep the others from being told.
+            let _ = catch_unwind(AssertUnwindSafe(|| call(&outcome)));
+        }
+        true
+    }
+
+    /// How it ended. None: it has not.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.shared.state().outcome.clone()
+    }
+
+    /// Call this once when it is over: in the thread that finds out, or here and now if it is over already. It should be brief.
+    pub fn call(&self, call: impl FnOnce(&Outcome) + Send + 'static) {
+        let mut state = self.shared.state();
+        match state.outcome.clone() {
+            None => state.calls.push(Box::new(call)),
+            Some(outcome) => {
+                drop(state);
+                call(&outcome);
+            }
+        }
+    }
+
+    /// Wait until it is over. None: the time is over first.
+    pub fn wait(&self, timeout: impl Into<Timeout>) -> Option<Outcome> {
+        let deadline = Deadline::from(timeout.into());
+        loop {
+            // First listen, then look.
+            let wake = self.shared.bell.listen();
+            if let Some(outcome) = self.outcome() {
+                return Some(outcome);
+            }
+            if deadline.has_passed() {
+                return None;
+            }
+            pause_for(&wake, deadline);
+        }
+    }
+
+    /// The same for a task.
+    pub fn lost(&self) -> Lost {
+        Lost {
+            watch: self.clone(),
+        }
+    }
+
+    /// One that is over as soon as one of these is lost, or all are released.
+    #[must_use]
+    pub fn first_of(watches: Vec<Watch>) -> Watch {
+        let joint = Watch::new();
+        let open = Arc::new(Mutex::new(watches.len()));
+        for watch in watches {
+            let (joint, open) = (joint.clone(), open.clone());
+            watch.call(move |outcome| {
+                let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+                *open -= 1;
+                let none_is_left = *open == 0;
+                drop(open);
+                if none_is_left || matches!(outcome, Outcome::Lost(_)) {
+                    joint.end(outcome.clone());
+                }
+            });
+        }
+        joint
+    }
+}
+
+/// A future that is ready when the holding is over: what [`crate::Guard::lost`] gives. Needs no particular runtime.
+#[must_use = "a future does nothing unless it is polled: `.await` it"]
+#[derive(Debug, Clone)]
+pub struct Lost {
+    watch: Watch,
+}
+
+impl Future for Lost {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        let mut state = self.watch.shared.state();
+        if let Some(outcome) = &state.outcome {
+            return Poll::Ready(outcome.clone());
+        }
+        let task = context.waker();
+        if !state.tasks.iter().any(|known| known.will_wake(task)) {
+            state.tasks.push(task.clone());
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    fn lost() -> Outcome {
+        Outcome::Lost("gone".into())
+    }
+
+    #[test]
+    fn everybody_is_told_once_and_the_first_reason_counts() {
+        let watch = Watch::new();
+        let (sender, told) = mpsc::channel();
+        watch.call(|_| panic!("a callback that panics"));
+        let early = sender.clone();
+        watch.call(move |outcome| early.send(outcome.clone()).expect("it listens"));
+        let waiter = thread::spawn({
+            let watch = watch.clone();
+            move || watch.wait(Timeout::Forever)
+        });
+        assert!(watch.end(lost()));
+        assert!(!watch.end(Outcome::Released));
+        watch.call(move |outcome| sender.send(outcome.clone()).expect("it listens"));
+        assert_eq!(told.iter().collect::<Vec<_>>(), [lost(), lost()]);
+        assert_eq!(waiter.join().expect("it ends"), Some(lost()));
+        assert_eq!(watch.wait(Duration::ZERO), Some(lost()));
+    }
+
+    #[test]
+    fn whoever_waits_for_so_long_only_is_not_kept() {
+        assert_eq!(Watch::new().wait(Duration::from_millis(1)), None);
+    }
+
+    #[test]
+    fn of_several_the_first_loss_counts_and_only_the_last_release() {
+        let both = [Watch::new(), Watch::new()];
+        let joint = Watch::first_of(both.to_vec());
+        both[0].end(Outcome::Released);
+        assert_eq!(joint.outcome(), None);
+        both[1].end(Outcome::Released);
+        assert_eq!(joint.outcome(), Some(Outcome::Released));
+        let both = [Watch::new(), Watch::new()];
+        let joint = Watch::first_of(both.to_vec());
+        both[1].end(lost());
+        assert_eq!(joint.outcome(), Some(lost()));
+    }
+}
