@@ -32,10 +32,12 @@ struct Shared {
     bell: Bell,
 }
 
+type Call = Box<dyn FnOnce(&Outcome) + Send>;
+
 #[derive(Default)]
 struct State {
     outcome: Option<Outcome>,
-    calls: Vec<Box<dyn FnOnce(&Outcome) + Send>>,
+    calls: Vec<Call>,
     tasks: Vec<Waker>,
 }
 
