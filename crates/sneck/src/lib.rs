@@ -73,6 +73,7 @@ mod breaking;
 mod claim;
 mod drive;
 mod error;
+pub mod fence;
 mod guard;
 mod hidden;
 mod holder;
