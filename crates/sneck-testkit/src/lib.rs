@@ -17,10 +17,12 @@
 //! | [`mod@conformance`] | what every protocol must keep |
 //! | [`child`] | another process that acquires and releases as it is told |
 //! | [`block`] | checks that something blocks, and that what blocked ends |
+//! | `authority` | certificates, made when a test runs (feature `tls`) |
 //! | [`journal`] | who was inside when, written by all parties, and whether they overlapped |
 //! | [`claims`] | claims of the file protocols written by hand |
 //! | `crash` | a process killed at each system call in turn (Unix) |
 //! | [`deeds`] | who made, removed and lost which claim |
+//! | [`proxy`] | TCP passed on, and all that a network does to it |
 //! | `race` | several processes fall on one dead claim, slowly (Unix) |
 //! | [`storm`] | processes killed, stopped and continued at random |
 //! | `interrupt` | waits that a signal handler interrupts (Unix) |
@@ -39,6 +41,8 @@
     reason = "the library's own rules: tests sleep, write and look at the clock"
 )]
 
+#[cfg(feature = "tls")]
+pub mod authority;
 pub mod block;
 pub mod child;
 pub mod claims;
@@ -53,6 +57,7 @@ pub mod journal;
 pub mod planted;
 #[cfg(unix)]
 pub mod postgres;
+pub mod proxy;
 #[cfg(unix)]
 pub mod race;
 pub mod storm;

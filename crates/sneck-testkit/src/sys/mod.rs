@@ -14,6 +14,9 @@ mod windows;
 #[cfg(windows)]
 pub use windows::*;
 
+mod net;
+pub use net::*;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};

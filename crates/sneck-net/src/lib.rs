@@ -1,0 +1,60 @@
+//! Connections to servers, for the engines of sneck: blocking sockets on which nothing takes longer than its deadline, and TLS.
+//!
+//! ```no_run
+//! use sneck_net::{Address, Connection, Deadline, Received};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), sneck_net::Error> {
+//! let deadline = Deadline::after(Duration::from_secs(10));
+//! let server = Address::Tcp { host: "cache.example".into(), port: 6379 };
+//! let mut connection = Connection::dial(&server, &deadline)?;
+//! connection.write_all(b"PING\r\n", &deadline)?;
+//! let mut answer = [0; 64];
+//! if let Received::Bytes(count) = connection.read_within(&mut answer, &deadline)? {
+//!     assert_eq!(&answer[..count], b"+PONG\r\n");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! There is no thread behind a connection and no async runtime. Whoever waits for a server that may answer next week sleeps on the
+//! descriptor ([`Connection::wake`]) beside everything else that sneck waits for, and looks with [`Connection::read_now`].
+//!
+//! | file | for |
+//! |---|---|
+//! | `connection.rs` | what can be done with one |
+//! | `dial.rs` | finding the server: names, all of its addresses, the very same one again |
+//! | `deadline.rs` | until when |
+//! | `tls/` | encryption: whom to trust, what to show, and the bytes in between |
+//! | `error.rs` | what went wrong, in one line |
+//! | `sys/` | what each operating system does in its own way |
+//!
+//! Not for: any server's messages, trying again, proxies, pools.
+
+mod address;
+mod connection;
+mod deadline;
+mod dial;
+mod error;
+mod sys;
+mod tls;
+
+pub use address::Address;
+pub use connection::{Connection, Received};
+pub use deadline::Deadline;
+pub use error::{Error, ErrorKind};
+pub use tls::{Certificate, Credential, Digest, Roots, Tls, Trust};
+
+use std::time::Duration;
+
+/// After this long without a word from the other side the system asks whether it is there …
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+/// … and asks again this often …
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// … this many times, and then counts the connection as lost. What was sent and not taken note of for as long as all of this has the same end, where the system can
+/// be told so (Linux, Windows).
+pub const KEEPALIVE_COUNT: u32 = 3;
+
+/// How long a peer may be silent altogether.
+const SILENCE: Duration =
+    KEEPALIVE_IDLE.saturating_add(KEEPALIVE_INTERVAL.saturating_mul(KEEPALIVE_COUNT));
