@@ -8,7 +8,7 @@ use crate::dial::{Peer, dial};
 use crate::error::{Error, ErrorKind, Failure, plain};
 use crate::sys::{self, Socket, is_time_limit};
 use crate::tls::{Certificate, Layer, Tls};
-use sneck::protocol::{Borrowed, Wake};
+use sneck::protocol::{Borrowed, Unshared, Wake};
 use std::fmt;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,10 +29,10 @@ pub enum Received {
 
 /// A connection to a server. Nothing that is done with it takes longer than its deadline.
 ///
-/// Dropping it closes this process's descriptor and says nothing: a forked child can drop its copy and the connection goes on.
-/// [`Connection::shutdown`] ends it for all copies.
+/// Dropping it closes this process's descriptor and says nothing. [`Connection::shutdown`] ends it for all copies. A forked child has none: its copy of the descriptor is closed at
+/// once, and all that it does with its copy of this is an error, or nothing.
 pub struct Connection {
-    socket: Socket,
+    socket: Unshared<Socket>,
     peer: Peer,
     place: String,
     /// None: what is written goes over the wire as it is. The lock is for those who look while nobody reads.
@@ -48,7 +48,7 @@ impl Connection {
         let place = address.to_string();
         match dial(address, deadline) {
             Ok((socket, peer)) => Ok(Connection {
-                socket,
+                socket: Unshared::new(socket),
                 peer,
                 place,
                 layer: None,
@@ -64,7 +64,7 @@ impl Connection {
     pub fn again(&self, deadline: &Deadline) -> Result<Connection, Error> {
         match self.peer.dial(deadline) {
             Ok(socket) => Ok(Connection {
-                socket,
+                socket: Unshared::new(socket),
                 peer: self.peer.clone(),
                 place: self.place.clone(),
                 layer: None,
@@ -81,6 +81,7 @@ impl Connection {
     /// [`ErrorKind::Refused`]: one side does not trust the other. [`ErrorKind::Protocol`]: no TLS, or no version of it that both speak.
     /// [`ErrorKind::Unreachable`]: the server hangs up or goes silent. The connection is of no more use.
     pub fn start_tls(&mut self, tls: &Tls, name: &str, deadline: &Deadline) -> Result<(), Error> {
+        self.check_ours()?;
         let layer = Layer::begin(tls, name, &self.socket, deadline);
         let layer = layer.map_err(|failure| failure.at(&self.place))?;
         self.layer = Some(Mutex::new(layer));
@@ -116,6 +117,7 @@ impl Connection {
     }
 
     fn read(&mut self, buf: &mut [u8], deadline: Option<&Deadline>) -> Result<Received, Error> {
+        self.check_ours()?;
         let read = match &mut self.layer {
             Some(layer) => {
                 let layer = layer.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -136,6 +138,7 @@ impl Connection {
     /// # Errors
     /// The connection broke, or the other side takes nothing.
     pub fn write_all(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<(), Error> {
+        self.check_ours()?;
         let written = match &mut self.layer {
             Some(layer) => {
                 let layer = layer.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -151,6 +154,9 @@ impl Connection {
     /// None means that no end was heard of: a server that lost its power says nothing until keepalive finds out.
     #[must_use]
     pub fn has_ended(&self) -> Option<Error> {
+        if let Err(error) = self.check_ours() {
+            return Some(error);
+        }
         let ended = match self.layer() {
             Some(mut layer) => layer.has_ended(&self.socket),
             None => has_ended(&self.socket),
@@ -161,6 +167,9 @@ impl Connection {
     /// What has come and was not read yet, as far as it can be seen, without taking it away: what a server says before it hangs up, for one. Ask [`Connection::has_ended`] first.
     #[must_use]
     pub fn unread(&self) -> Vec<u8> {
+        if !self.is_ours() {
+            return Vec::new();
+        }
         match self.layer() {
             Some(mut layer) => layer.unread(&self.socket).to_vec(),
             None => {
@@ -174,6 +183,9 @@ impl Connection {
 
     /// Ends the connection for every copy of it, in forked children too. Says farewell of TLS, and nothing of the protocol spoken.
     pub fn shutdown(&mut self) {
+        if !self.is_ours() {
+            return;
+        }
         if let Some(layer) = &mut self.layer {
             let layer = layer.get_mut().unwrap_or_else(PoisonError::into_inner);
             layer.farewell(&self.socket);
@@ -187,6 +199,9 @@ impl Connection {
     /// # Errors
     /// Mostly when the process has no descriptor left.
     pub fn wake(&self) -> io::Result<Option<Wake>> {
+        if !self.is_ours() {
+            return Ok(None);
+        }
         sys::wake(&self.socket)
     }
 
@@ -194,9 +209,23 @@ impl Connection {
     #[must_use]
     pub fn carried(&self) -> Option<Borrowed<'_>> {
         match self.layer {
-            None => sys::carried(&self.socket),
-            Some(_) => None,
+            None if self.is_ours() => sys::carried(&self.socket),
+            _ => None,
         }
+    }
+
+    /// Whether this is the process that dialled, and not one that was forked from it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.socket.is_ours()
+    }
+
+    fn check_ours(&self) -> Result<(), Error> {
+        if self.is_ours() {
+            return Ok(());
+        }
+        let why = "the connection is that of the process which this one was forked from";
+        Err(Error::new(ErrorKind::Unreachable, &self.place, why))
     }
 
     /// The server, as it was named: `host:port`, or the path of its socket file.

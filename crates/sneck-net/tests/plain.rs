@@ -207,6 +207,7 @@ mod on_unix {
     use party::readable;
     use sneck_net::Address;
     use sneck_testkit::sys;
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixListener;
 
     #[test]
@@ -238,23 +239,38 @@ mod on_unix {
     }
 
     #[test]
-    fn a_forked_child_drops_its_copy_and_the_connection_goes_on_and_a_shutdown_ends_it_for_all() {
+    fn a_forked_child_has_no_part_in_it() {
         let mut connection = Some(dial(server(echo)));
+        let number = connection.as_ref().unwrap().carried().unwrap().as_raw_fd();
         let child = sys::fork(|| {
-            drop(connection.take());
-            0
+            let open = std::path::Path::new(&format!("/dev/fd/{number}")).exists();
+            let mut copy = connection.take().unwrap();
+            let refused = copy.write_all(b"y", &soon()).is_err()
+                && copy.read_now(&mut [0]).is_err()
+                && copy.has_ended().is_some()
+                && copy.carried().is_none();
+            copy.shutdown();
+            drop(copy);
+            i32::from(open || !refused)
         });
         assert_eq!(child.wait(), 0);
         let mut connection = connection.unwrap();
         connection.write_all(b"x", &soon()).unwrap();
         assert_eq!(read_exactly(&mut connection, 1).unwrap(), b"x");
+    }
 
-        let child = sys::fork(|| {
-            connection.shutdown();
-            0
-        });
-        assert_eq!(child.wait(), 0);
-        eventually("the end", || connection.has_ended());
+    #[test]
+    fn a_shutdown_ends_it_although_a_copy_of_the_descriptor_is_open() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let tell = std::sync::Mutex::new(tell);
+        let mut connection = dial(server(move |mut socket| {
+            let ended = socket.read_to_end(&mut Vec::new());
+            let _ = tell.lock().unwrap().send(ended.map_err(|e| e.kind()));
+        }));
+        let copy = connection.wake().unwrap();
+        connection.shutdown();
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(Ok(0)));
+        drop(copy);
     }
 
     #[test]
