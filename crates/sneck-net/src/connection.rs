@@ -234,6 +234,18 @@ impl Connection {
         &self.place
     }
 
+    /// That nothing came by this deadline, as an error of this connection.
+    #[must_use]
+    pub fn silent(&self, deadline: &Deadline) -> Error {
+        self.unreachable(&deadline.missed())
+    }
+
+    /// That it has ended where it should not have, as an error of this connection.
+    #[must_use]
+    pub fn gone(&self) -> Error {
+        closed().at(&self.place)
+    }
+
     fn layer(&self) -> Option<MutexGuard<'_, Layer>> {
         let layer = self.layer.as_ref()?;
         Some(layer.lock().unwrap_or_else(PoisonError::into_inner))

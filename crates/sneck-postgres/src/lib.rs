@@ -5,7 +5,7 @@
 //! than it was told to. An advisory lock belongs to its connection: as long as the connection
 //! stands, the lock is held, and when it ends, the server frees the lock.
 //!
-//! Not for: anything else that PostgreSQL can do; this is no database driver. No lease, no TLS.
+//! Not for: anything else that PostgreSQL can do; this is no database driver. No lease.
 
 pub mod config;
 mod protocol;

@@ -18,10 +18,9 @@
 
 use crate::config::Config;
 use crate::session::{self, Row, Session, SessionError};
-use crate::sys;
 use sneck::protocol::{
     Attempt, Borrowed, Busy, Capabilities, Contender, Crash, Held, Modes, Order, Protocol, Reach,
-    Tokens, Unshared, Wake,
+    Tokens, Wake,
 };
 use sneck::{Claim, Error, ErrorKind, Holder, Mode, Place, Result, Sighting, Source, Standing};
 use std::mem;
@@ -45,17 +44,6 @@ const TOKEN: &str = "SELECT pg_catalog.txid_current(), \
 #[derive(Debug)]
 pub struct Postgres {
     target: Arc<Target>,
-}
-
-/// A session that a forked child neither keeps nor speaks on.
-type Connection = Unshared<Session>;
-
-/// Ends the connection, whoever has a copy of its socket: a sleeper that is still armed, or a
-/// command that inherited it.
-fn close(connection: Connection) {
-    if let Some(session) = connection.into_inner() {
-        session.close();
-    }
 }
 
 #[derive(Debug)]
@@ -95,15 +83,15 @@ impl Target {
             session::ErrorKind::Unreachable => ErrorKind::Unreachable,
             session::ErrorKind::Refused => ErrorKind::NoPermission,
             session::ErrorKind::Protocol => ErrorKind::Foreign,
+            session::ErrorKind::TooOld => ErrorKind::Unsupported,
+            session::ErrorKind::Setup => ErrorKind::Usage,
             _ => ErrorKind::Io,
         };
-        self.error(kind, doing, sneck::text::clean(&error.to_string()))
+        self.error(kind, doing, error.to_string())
     }
 
-    fn connect(&self, name: &str) -> Result<Connection> {
-        Session::connect(&self.config, name, PATIENCE)
-            .map(Unshared::new)
-            .map_err(|e| self.failed("connect", &e))
+    fn connect(&self, name: &str) -> Result<Session> {
+        Session::connect(&self.config, name, PATIENCE).map_err(|e| self.failed("connect", &e))
     }
 
     fn ask(&self, session: &mut Session, sql: &str) -> Result<Vec<Row>> {
@@ -204,7 +192,7 @@ impl Protocol for Postgres {
         let name = format!("sneck pid {} {label}", claim.party().pid());
         let session = self.target.connect(name.trim_end())?;
         if session.on_standby() {
-            close(session);
+            session.close();
             let refusal = self
                 .target
                 .error(ErrorKind::Unsupported, "connect", STANDBY);
@@ -222,7 +210,7 @@ impl Protocol for Postgres {
         let mut session = self.target.connect("sneck status")?;
         let on_standby = session.on_standby();
         let holders = self.target.holders(&mut session);
-        close(session);
+        session.close();
         let holders = holders?;
         Ok(if on_standby {
             let why = STANDBY.into();
@@ -252,9 +240,9 @@ struct Seat {
 #[derive(Debug)]
 enum State {
     /// Nothing is asked.
-    Idle(Connection),
+    Idle(Session),
     /// The server has our question and queues us.
-    Asked(Connection),
+    Asked(Session),
     /// The session has gone to the holding, or is no more.
     Gone,
 }
@@ -306,7 +294,7 @@ impl Seat {
     }
 
     fn busy(&self, session: &Session, seen: Sighting) -> Result<Attempt> {
-        let wakes = sys::wake(session).map_err(|e| {
+        let wakes = session.wake().map_err(|e| {
             let what = "no descriptor to be had";
             let error = self
                 .target
@@ -356,7 +344,7 @@ impl Contender for Seat {
             }
             Err(error) => {
                 // It may hold the lock, or stand in the queue.
-                close(session);
+                session.close();
                 Err(error)
             }
         }
@@ -373,9 +361,9 @@ impl Drop for Seat {
                 if session.give_up(WITHDRAW).is_ok() {
                     let _ = session.query(&self.target.call("pg_advisory_unlock", self.mode));
                 }
-                close(session);
+                session.close();
             }
-            State::Asked(session) | State::Idle(session) => close(session),
+            State::Asked(session) | State::Idle(session) => session.close(),
             State::Gone => {}
         }
     }
@@ -386,7 +374,7 @@ struct Holding {
     target: Arc<Target>,
     mode: Mode,
     /// None: released.
-    session: Option<Connection>,
+    session: Option<Session>,
     token: Option<u64>,
 }
 
@@ -401,15 +389,15 @@ impl Holding {
 
 impl Held for Holding {
     fn release(&mut self) -> Result<()> {
-        let Some(mut session) = self.session.take().filter(Unshared::is_ours) else {
+        let Some(mut session) = self.session.take().filter(Session::is_ours) else {
             return Ok(());
         };
         let answer = session.query(&self.target.call("pg_advisory_unlock", self.mode));
-        close(session);
+        session.close();
         match answer {
             Ok(rows) if value(&rows) == Some("t") => Ok(()),
             Ok(_) => Err(self.lost("the server says that this connection did not hold it")),
-            Err(error) => Err(self.lost(&sneck::text::clean(&error.to_string()))),
+            Err(error) => Err(self.lost(&error.to_string())),
         }
     }
 
@@ -421,8 +409,7 @@ impl Held for Holding {
     }
 
     fn carry(&self) -> Vec<Borrowed<'_>> {
-        let ours = self.session.iter().filter(|session| session.is_ours());
-        ours.flat_map(|session| sys::carried(session)).collect()
+        self.session.iter().filter_map(Session::carried).collect()
     }
 
     fn token(&self) -> Option<u64> {

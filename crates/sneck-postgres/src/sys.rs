@@ -1,295 +1,107 @@
-//! The socket under a session, and the few questions that each operating system answers in its
-//! own way: reading without waiting, looking without reading, and who is logged in.
+//! Who is logged in, where each system keeps what a user has told PostgreSQL's programs, and which files are secret enough.
 //!
-//! This file knows nothing of PostgreSQL's messages. It is the only one with `cfg` in it.
+//! With `cfg`, and no more than that. Not for: sockets (`sneck-net`).
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
 
+/// The folder below which a user's own files lie, as the environment names it.
+#[cfg(not(windows))]
+pub(crate) const HOME: &str = "HOME";
+/// The folder below which a user's own files lie, as the environment names it.
+#[cfg(windows)]
+pub(crate) const HOME: &str = "APPDATA";
+
+/// Passwords.
+#[cfg(not(windows))]
+pub(crate) const PASSWORD_FILE: &str = ".pgpass";
+/// Passwords.
+#[cfg(windows)]
+pub(crate) const PASSWORD_FILE: &str = "postgresql/pgpass.conf";
+
+/// Services.
+#[cfg(not(windows))]
+pub(crate) const SERVICE_FILE: &str = ".pg_service.conf";
+/// Services.
+#[cfg(windows)]
+pub(crate) const SERVICE_FILE: &str = "postgresql/.pg_service.conf";
+
+/// Certificates and keys.
+#[cfg(not(windows))]
+pub(crate) const CERTIFICATES: &str = ".postgresql";
+/// Certificates and keys.
+#[cfg(windows)]
+pub(crate) const CERTIFICATES: &str = "postgresql";
+
+/// Where services of the whole machine are, unless `PGSYSCONFDIR` says otherwise: libpq has it built in, and this is Debian's.
 #[cfg(unix)]
-use std::os::unix::net::UnixStream;
+pub(crate) const SYSTEM_FOLDER: Option<&str> = Some("/etc/postgresql-common");
+/// Where services of the whole machine are, unless `PGSYSCONFDIR` says otherwise.
+#[cfg(not(unix))]
+pub(crate) const SYSTEM_FOLDER: Option<&str> = None;
 
-/// After this long without a word from the other side the system asks whether it is there …
-pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// … and asks again this often …
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// … this many times, and then counts the connection as lost.
-pub(crate) const KEEPALIVE_COUNT: u32 = 3;
-
-/// The socket of a session.
-///
-/// On Unix it lends and gives its descriptor, so that a waiter can poll it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Stream {
-    /// To a server somewhere on the network, or on this machine through the loopback.
-    Tcp(TcpStream),
-    /// To a server on this machine, through a socket file.
-    #[cfg(unix)]
-    Unix(UnixStream),
+/// What a file of passwords or a key is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Secrecy {
+    /// Nobody else may read it, or the system has other ways to say so.
+    Kept,
+    /// Others may read it.
+    Open,
+    /// It is none: a folder, a device.
+    NoFile,
+    /// It is not there, or not to be looked at.
+    Absent,
 }
 
-impl Stream {
-    /// Connects to an address that needs no looking up, in at most `timeout`.
-    pub(crate) fn connect_tcp(address: &SocketAddr, timeout: Duration) -> io::Result<Stream> {
-        let stream = TcpStream::connect_timeout(address, timeout)?;
-        stream.set_nodelay(true)?;
-        notice_a_vanished_peer(&stream)?;
-        Ok(Stream::Tcp(stream))
-    }
+/// Who may read a file of passwords: its owner only.
+#[cfg(unix)]
+pub(crate) fn secrecy(path: &Path) -> Secrecy {
+    judge(path, |_| 0o077)
+}
 
-    /// Connects to a socket file. A server whose queue of new connections is full lets this wait.
-    #[cfg(unix)]
-    pub(crate) fn connect_file(path: &Path) -> io::Result<Stream> {
-        UnixStream::connect(path).map(Stream::Unix)
-    }
-
-    /// Says that there are no socket files on this system.
-    #[cfg(not(unix))]
-    pub(crate) fn connect_file(_: &Path) -> io::Result<Stream> {
-        let reason = "this system has no Unix sockets";
-        Err(io::Error::new(io::ErrorKind::Unsupported, reason))
-    }
-
-    /// A second handle of the same socket, as `dup(2)` makes it: the connection ends only when
-    /// both are closed, unless a session was [closed](crate::session::Session::close).
-    ///
-    /// # Errors
-    ///
-    /// Mostly when the process has no descriptor left.
-    pub fn dup(&self) -> io::Result<Stream> {
-        match self {
-            Stream::Tcp(stream) => stream.try_clone().map(Stream::Tcp),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
-        }
-    }
-
-    /// Reads what comes within `timeout`, which must not be zero.
-    pub(crate) fn read_within(&self, buf: &mut [u8], timeout: Duration) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => {
-                stream.set_read_timeout(Some(timeout))?;
-                (&*stream).read(buf)
-            }
-            #[cfg(unix)]
-            Stream::Unix(stream) => {
-                stream.set_read_timeout(Some(timeout))?;
-                (&*stream).read(buf)
-            }
-        }
-    }
-
-    /// Writes what the system takes within `timeout`, which must not be zero.
-    pub(crate) fn write_within(&self, buf: &[u8], timeout: Duration) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => {
-                stream.set_write_timeout(Some(timeout))?;
-                (&*stream).write(buf)
-            }
-            #[cfg(unix)]
-            Stream::Unix(stream) => {
-                stream.set_write_timeout(Some(timeout))?;
-                (&*stream).write(buf)
-            }
-        }
-    }
-
-    /// Ends the connection for every handle of it, in forked children too.
-    pub(crate) fn shutdown(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
-        }
-    }
+/// Who may read a key: its owner only, or the group too if it is root's.
+#[cfg(unix)]
+pub(crate) fn secrecy_of_key(path: &Path) -> Secrecy {
+    judge(path, |owner| if owner == 0 { 0o027 } else { 0o077 })
 }
 
 #[cfg(unix)]
-pub(crate) use unix::login_name;
-#[cfg(unix)]
-use unix::notice_a_vanished_peer;
-
-#[cfg(unix)]
-mod unix {
-    use super::*;
-    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::net::{RecvFlags, recv, sockopt};
-
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    const GONE: PollFlags = PollFlags::RDHUP.union(PollFlags::HUP).union(PollFlags::ERR);
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-    const GONE: PollFlags = PollFlags::HUP.union(PollFlags::ERR);
-
-    impl Stream {
-        /// Reads what is there, without waiting: `WouldBlock` if nothing is.
-        pub(crate) fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
-            Ok(recv(self, buf, RecvFlags::DONTWAIT)?.1)
-        }
-
-        /// Looks at what is there, and leaves it there: `WouldBlock` if nothing is.
-        pub(crate) fn peek_now(&self, buf: &mut [u8]) -> io::Result<usize> {
-            Ok(recv(self, buf, RecvFlags::DONTWAIT | RecvFlags::PEEK)?.1)
-        }
-
-        /// Whether the other side has ended the connection, even if bytes of it are still unread.
-        pub(crate) fn hung_up(&self) -> io::Result<bool> {
-            let mut fds = [PollFd::new(self, GONE)];
-            poll(&mut fds, Some(&Timespec::default()))?;
-            Ok(fds[0].revents().intersects(GONE))
-        }
+fn judge(path: &Path, forbidden: impl FnOnce(u32) -> u32) -> Secrecy {
+    use std::os::unix::fs::MetadataExt;
+    match std::fs::metadata(path) {
+        Err(_) => Secrecy::Absent,
+        Ok(about) if !about.is_file() => Secrecy::NoFile,
+        Ok(about) if about.mode() & forbidden(about.uid()) != 0 => Secrecy::Open,
+        Ok(_) => Secrecy::Kept,
     }
+}
 
-    impl AsFd for Stream {
-        fn as_fd(&self) -> BorrowedFd<'_> {
-            match self {
-                Stream::Tcp(stream) => stream.as_fd(),
-                Stream::Unix(stream) => stream.as_fd(),
-            }
-        }
-    }
-
-    impl From<Stream> for OwnedFd {
-        fn from(stream: Stream) -> OwnedFd {
-            match stream {
-                Stream::Tcp(stream) => stream.into(),
-                Stream::Unix(stream) => stream.into(),
-            }
-        }
-    }
-
-    /// A waiter may sit on a silent connection for days; a server that lost its power must not
-    /// keep it there for ever.
-    pub(super) fn notice_a_vanished_peer(stream: &TcpStream) -> io::Result<()> {
-        sockopt::set_socket_keepalive(stream, true)?;
-        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-        {
-            sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
-            sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-            sockopt::set_tcp_keepcnt(stream, KEEPALIVE_COUNT)?;
-        }
-        Ok(())
-    }
-
-    /// The name that `/etc/passwd` has for the effective user; users that only a directory
-    /// service knows have none here.
-    pub(crate) fn login_name() -> Option<String> {
-        let me = rustix::process::geteuid().as_raw().to_string();
-        let users = std::fs::read_to_string("/etc/passwd").ok()?;
-        users.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1)? == me && !name.is_empty()).then(|| name.to_owned())
-        })
+/// As libpq has it: here folders keep secrets.
+#[cfg(not(unix))]
+pub(crate) fn secrecy(path: &Path) -> Secrecy {
+    match std::fs::metadata(path) {
+        Err(_) => Secrecy::Absent,
+        Ok(about) if !about.is_file() => Secrecy::NoFile,
+        Ok(_) => Secrecy::Kept,
     }
 }
 
 #[cfg(not(unix))]
-pub(crate) use elsewhere::login_name;
-#[cfg(not(unix))]
-use elsewhere::notice_a_vanished_peer;
+pub(crate) use secrecy as secrecy_of_key;
 
-#[cfg(not(unix))]
-mod elsewhere {
-    use super::*;
-
-    impl Stream {
-        /// Reads what is there, without waiting: `WouldBlock` if nothing is.
-        pub(crate) fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
-            self.without_waiting(|mut stream| stream.read(buf))
-        }
-
-        /// Looks at what is there, and leaves it there: `WouldBlock` if nothing is.
-        pub(crate) fn peek_now(&self, buf: &mut [u8]) -> io::Result<usize> {
-            self.without_waiting(|stream| stream.peek(buf))
-        }
-
-        /// Not to be seen here while bytes are unread.
-        pub(crate) fn hung_up(&self) -> io::Result<bool> {
-            Ok(false)
-        }
-
-        fn without_waiting<T>(
-            &self,
-            work: impl FnOnce(&TcpStream) -> io::Result<T>,
-        ) -> io::Result<T> {
-            let Stream::Tcp(stream) = self;
-            stream.set_nonblocking(true)?;
-            let result = work(stream);
-            stream.set_nonblocking(false)?;
-            result
-        }
-    }
-
-    /// The standard library cannot ask for it; the server does so on its side.
-    pub(super) fn notice_a_vanished_peer(_: &TcpStream) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Only the environment knows.
-    pub(crate) fn login_name() -> Option<String> {
-        None
-    }
+/// The name that `/etc/passwd` has for the effective user; users that only a directory service knows have none here.
+#[cfg(unix)]
+pub(crate) fn login_name() -> Option<String> {
+    let me = rustix::process::geteuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == me && !name.is_empty()).then(|| name.to_owned())
+    })
 }
 
-#[cfg(all(
-    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
-    not(sneck_unsupported)
-))]
-pub(crate) use descriptors::{carried, wake};
-#[cfg(not(all(
-    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
-    not(sneck_unsupported)
-)))]
-pub(crate) use no_descriptors::{carried, wake};
-
-/// Where sneck sleeps on descriptors and passes them on.
-#[cfg(all(
-    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
-    not(sneck_unsupported)
-))]
-mod descriptors {
-    use crate::session::Session;
-    use sneck::protocol::{Borrowed, Wake};
-    use std::io;
-    use std::os::fd::{AsFd, BorrowedFd};
-
-    impl AsFd for Session {
-        fn as_fd(&self) -> BorrowedFd<'_> {
-            self.stream().as_fd()
-        }
-    }
-
-    /// The server says something.
-    pub(crate) fn wake(session: &Session) -> io::Result<Option<Wake>> {
-        Ok(Some(Wake::Ready(session.stream().dup()?.into())))
-    }
-
-    /// What keeps the session, and with it the lock, alive in another process.
-    pub(crate) fn carried(session: &Session) -> Vec<Borrowed<'_>> {
-        vec![session.as_fd()]
-    }
-}
-
-/// Where sneck polls, and nothing can be passed on.
-#[cfg(not(all(
-    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
-    not(sneck_unsupported)
-)))]
-mod no_descriptors {
-    use crate::session::Session;
-    use sneck::protocol::{Borrowed, Wake};
-    use std::io;
-
-    pub(crate) fn wake(_: &Session) -> io::Result<Option<Wake>> {
-        Ok(None)
-    }
-
-    pub(crate) fn carried(_: &Session) -> Vec<Borrowed<'_>> {
-        Vec::new()
-    }
+/// Only the environment knows.
+#[cfg(not(unix))]
+pub(crate) fn login_name() -> Option<String> {
+    None
 }

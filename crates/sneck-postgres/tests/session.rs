@@ -11,11 +11,11 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use sneck::protocol::Wake;
 use sneck_postgres::config::Config;
 use sneck_postgres::session::{ErrorKind, Session, SessionError};
 use sneck_testkit::postgres::PostgresServer;
@@ -63,7 +63,11 @@ fn value(rows: &[Vec<Option<String>>]) -> &str {
     }
 }
 
-fn readable(socket: impl AsFd, wait: Duration) -> bool {
+/// Whether a sleeper on this session would be woken.
+fn readable(session: &Session, wait: Duration) -> bool {
+    let Some(Wake::Ready(socket)) = session.wake().unwrap() else {
+        panic!("no descriptor to sleep on");
+    };
     let mut fds = [PollFd::new(&socket, PollFlags::IN)];
     poll(&mut fds, Some(&wait.try_into().unwrap())).unwrap() == 1
 }
@@ -162,6 +166,8 @@ fn what_the_role_sets_does_not_count_where_it_would_harm() {
         "CREATE ROLE hasty LOGIN; ALTER ROLE hasty SET statement_timeout = '20ms'; \
          ALTER ROLE hasty SET lock_timeout = '20ms'; \
          ALTER ROLE hasty SET idle_session_timeout = '20ms'; \
+         ALTER ROLE hasty SET idle_in_transaction_session_timeout = '20ms'; \
+         ALTER ROLE hasty SET client_connection_check_interval = '0'; \
          ALTER ROLE hasty SET synchronous_commit = off",
     );
     let place = format!("postgres://hasty@127.0.0.1:{}/postgres/n", server.port());
@@ -170,6 +176,7 @@ fn what_the_role_sets_does_not_count_where_it_would_harm() {
         ("statement_timeout", "0"),
         ("lock_timeout", "0"),
         ("idle_session_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
         ("client_connection_check_interval", "1s"),
         ("tcp_keepalives_idle", "15"),
         ("synchronous_commit", "local"),
@@ -227,10 +234,9 @@ fn the_socket_wakes_a_poll_when_the_lock_is_granted() {
     waiter.send("SELECT pg_advisory_lock(12)").unwrap();
     wait_for_waiter(server, 12);
 
-    let socket = OwnedFd::from(waiter.stream().dup().unwrap());
-    assert!(!readable(&socket, Duration::ZERO));
+    assert!(!readable(&waiter, Duration::ZERO));
     holder.close();
-    assert!(readable(&socket, LONG));
+    assert!(readable(&waiter, LONG));
     assert!(eventually("the grant", || waiter.try_read().unwrap()).len() == 1);
 }
 
@@ -316,7 +322,7 @@ fn a_closed_session_gives_its_locks_back_although_a_copy_of_the_socket_is_open()
     let mut first = connect(server);
     let mut second = connect(server);
     first.query("SELECT pg_advisory_lock(15)").unwrap();
-    let copy = first.stream().dup().unwrap();
+    let copy = first.wake().unwrap();
     first.close();
     second.send("SELECT pg_advisory_lock(15)").unwrap();
     eventually("the grant", || second.try_read().unwrap());
@@ -386,7 +392,7 @@ fn a_server_killed_at_one_blow_is_seen_to_be_gone_and_comes_back() {
     let mut listener = connect(&server);
     listener.query("LISTEN news").unwrap();
     let _ = server.psql("NOTIFY news");
-    assert!(readable(listener.stream(), LONG));
+    assert!(readable(&listener, LONG));
     assert_eq!(listener.is_closed(), None);
 
     server.kill9();
@@ -521,12 +527,20 @@ fn the_places_own_time_limit_counts_if_it_is_shorter() {
 
 #[test]
 fn what_is_not_postgresql_is_told_apart() {
-    let place = stub(|mut socket| {
-        let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        let _ = socket.read_to_end(&mut Vec::new());
-    });
-    let error = try_connect(&place).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    for options in ["", "?sslmode=require", "?sslmode=disable"] {
+        let place = stub(|mut socket| {
+            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let _ = socket.read_to_end(&mut Vec::new());
+        });
+        let error = try_connect(&(place + options)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("does not speak as PostgreSQL does"),
+            "{error}"
+        );
+    }
 
     let error = try_connect(&stub(drop)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
@@ -542,7 +556,7 @@ fn a_server_that_breaks_off_the_proof_is_not_believed() {
         let _ = socket.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I");
         let _ = socket.read_to_end(&mut Vec::new());
     });
-    let place = place.replace("u@", "u:pw@");
+    let place = place.replace("u@", "u:pw@") + "?sslmode=disable";
     let error = refused(&place);
     assert!(error.to_string().contains("prove"), "{error}");
 }
@@ -574,7 +588,7 @@ fn a_pooler_in_between_is_refused() {
     let place = pooler(PostgresServer::shared().port());
     let place = place
         .replace("u@", "postgres@")
-        .replace("/n", "/postgres/n");
+        .replace("/n", "/postgres/n?sslmode=disable");
     let error = try_connect(&place).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     assert!(error.to_string().contains("pooler"), "{error}");

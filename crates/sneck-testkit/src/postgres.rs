@@ -54,6 +54,10 @@ while read -r verb argument; do
         else echo failed
         fi
         ;;
+    own)
+        if [ "$(id -u)" = 0 ]; then chown -R postgres "$FOLDER/data"; fi
+        echo owned
+        ;;
     start)
         rm -f "$STATUS"
         set -- "$BIN/postgres" -D "$FOLDER/data" -p "$argument" -c listen_addresses=127.0.0.1 \
@@ -86,6 +90,19 @@ if [ -n "$pid" ]; then stop; fi
 rm -rf "$FOLDER"
 "#;
 
+/// What is different about a server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setup<'a> {
+    /// Lines of `pg_hba.conf`, ahead of the one that lets everybody in.
+    pub hba: &'a str,
+    /// Lines of `postgresql.conf`.
+    pub settings: &'a str,
+    /// The files with its certificate and key (PEM): it then encrypts.
+    pub certificate: Option<(&'a Path, &'a Path)>,
+    /// The file with the authorities whose clients' certificates it believes.
+    pub clients: Option<&'a Path>,
+}
+
 /// A private PostgreSQL server. Dropping it stops it and removes its folder.
 pub struct PostgresServer {
     keeper: Child,
@@ -116,6 +133,19 @@ impl PostgresServer {
     /// As [`PostgresServer::start`].
     #[must_use]
     pub fn start_with_hba(lines: &str) -> PostgresServer {
+        PostgresServer::start_as(&Setup {
+            hba: lines,
+            ..Setup::default()
+        })
+    }
+
+    /// As [`PostgresServer::start`], with all of this.
+    ///
+    /// # Panics
+    ///
+    /// As [`PostgresServer::start`].
+    #[must_use]
+    pub fn start_as(setup: &Setup<'_>) -> PostgresServer {
         let bin = find_bin();
         let folder = tempfile::Builder::new()
             .prefix("sneck-postgres-")
@@ -151,7 +181,8 @@ impl PostgresServer {
 
         let hba = server.data().join("pg_hba.conf");
         let trusting = fs::read_to_string(&hba).expect("pg_hba.conf");
-        fs::write(&hba, format!("{lines}\n{trusting}")).expect("pg_hba.conf");
+        fs::write(&hba, format!("{}\n{trusting}", setup.hba)).expect("pg_hba.conf");
+        server.configure(setup);
 
         // Between our looking for a free port and the server's taking it, another may take it.
         for _ in 0..5 {
@@ -249,6 +280,24 @@ impl PostgresServer {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn configure(&mut self, setup: &Setup<'_>) {
+        let path = self.data().join("postgresql.conf");
+        let mut settings = fs::read_to_string(&path).expect("postgresql.conf");
+        settings.push_str(setup.settings);
+        if let Some((certificate, key)) = setup.certificate {
+            // The server's own copies: it wants its key to be its own.
+            fs::copy(certificate, self.data().join("server.crt")).expect("a copy");
+            fs::copy(key, self.data().join("server.key")).expect("a copy");
+            settings.push_str("\nssl = on\n");
+        }
+        if let Some(clients) = setup.clients {
+            fs::copy(clients, self.data().join("clients.crt")).expect("a copy");
+            settings.push_str("ssl_ca_file = 'clients.crt'\n");
+        }
+        fs::write(&path, settings).expect("postgresql.conf");
+        assert_eq!(self.order("own"), "owned");
     }
 
     fn data(&self) -> PathBuf {

@@ -4,26 +4,37 @@
 //! postgres://[user[:password]@]host[:port][/database]/name[?option=value&…]
 //! ```
 //!
-//! The last segment of the path is the lock's name and the one before it the database. What is
-//! left out is taken from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`, then from
-//! the defaults `localhost`, `5432`, the login name, and a database named like the user.
+//! The last segment of the path is the lock's name and the one before it the database. What is left out is looked for where PostgreSQL's own programs look,
+//! in their order: the service that `?service=` or `PGSERVICE` names, then the environment (`PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`,
+//! `PGSSLMODE` …), then the defaults `localhost`, `5432`, the login name, and a database named like the user. A password that nobody gave may stand in
+//! `~/.pgpass` or the file that `PGPASSFILE` names.
 //!
-//! `url.rs` reads the text; this file fills in what it leaves out.
+//! | file | for |
+//! |---|---|
+//! | `url.rs` | the text |
+//! | `sources.rs` | what it leaves out: services and the environment |
+//! | `passfile.rs` | passwords |
+//! | `encryption.rs` | `sslmode` and its company |
 //!
-//! Nothing here connects anywhere or checks that the host exists. It knows nothing of libpq's
-//! service files, of `~/.pgpass`, or of lists of several hosts: a lock lives on one server, and a
+//! Nothing here connects anywhere or checks that the host exists. Other than libpq, it knows no lists of several hosts: a lock lives on one server, and a
 //! list would let two parties lock two different ones.
 
+mod encryption;
+mod passfile;
+mod sources;
 mod url;
 
-use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use self::url::{Authority, Encoded, Options, not_empty, port_number, seconds, split_path};
+pub(crate) use self::encryption::Way;
+pub use self::encryption::{ChannelBinding, Encryption, Negotiation, SslMode};
+use self::passfile::{Login, Looked};
+use self::sources::{Env, Sources, variable};
+use self::url::{Authority, Encoded, port_number, seconds, split_path};
 use crate::sys;
 
 const DEFAULT_HOST: &str = "localhost";
@@ -82,21 +93,27 @@ impl Address {
     }
 }
 
-/// `host:port`, or the path of the socket file.
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Address::Unix { folder, port } => {
-                write!(f, "{}", socket_file(folder, *port).display())
-            }
+impl From<&Address> for sneck_net::Address {
+    fn from(address: &Address) -> sneck_net::Address {
+        match address {
+            Address::Tcp { host, port } => sneck_net::Address::Tcp {
+                host: host.clone(),
+                port: *port,
+            },
+            Address::Unix { folder, port } => sneck_net::Address::File(socket_file(folder, *port)),
         }
     }
 }
 
+/// `host:port`, or the path of the socket file.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        sneck_net::Address::from(self).fmt(f)
+    }
+}
+
 /// The socket file PostgreSQL makes in `folder` for `port`.
-pub(crate) fn socket_file(folder: &Path, port: u16) -> PathBuf {
+fn socket_file(folder: &Path, port: u16) -> PathBuf {
     folder.join(format!(".s.PGSQL.{port}"))
 }
 
@@ -109,9 +126,12 @@ pub struct Config {
     address: Address,
     user: String,
     password: Option<String>,
+    /// Why there may be a password that was not taken.
+    password_note: Option<String>,
     database: String,
     name: String,
     connect_timeout: Option<Duration>,
+    encryption: Encryption,
 }
 
 impl Config {
@@ -128,10 +148,7 @@ impl Config {
     }
 
     /// As [`Config::parse`], with `env` in place of the process's environment.
-    fn parse_in(
-        place: &str,
-        env: &dyn Fn(&str) -> Option<OsString>,
-    ) -> Result<Config, ConfigError> {
+    fn parse_in(place: &str, env: Env<'_>) -> Result<Config, ConfigError> {
         let rest = ["postgresql://", "postgres://", "//"]
             .iter()
             .find_map(|start| place.strip_prefix(start))
@@ -147,36 +164,56 @@ impl Config {
         // are the ones that say so.
         let authority = Authority::parse(authority)?;
         let (database, name) = split_path(path)?;
-        let options = Options::parse(options)?;
-
-        let or_env = |given: Option<String>, name: &str| match given {
-            Some(given) => Ok(Some(given)),
-            None => variable(env, name),
-        };
-        check_ssl_mode(or_env(options.ssl_mode, "PGSSLMODE")?.as_deref())?;
-        if authority.host.is_some() && options.host.is_some() {
+        let mut said = url::options(options)?;
+        let service = said.iter().position(|(option, _)| *option == "service");
+        let service = service.map(|at| said.remove(at).1);
+        if authority.host.is_some() && said.iter().any(|(option, _)| *option == "host") {
             return fail("the host is given twice: before the path and as the option host");
         }
-        let host = or_env(authority.host.or(options.host), "PGHOST")?
-            .unwrap_or_else(|| DEFAULT_HOST.to_owned());
-        let port = match (authority.port, variable(env, "PGPORT")?) {
-            (Some(port), _) => port,
-            (None, Some(text)) => port_number(&text, "PGPORT")?,
-            (None, None) => DEFAULT_PORT,
+        said.extend(authority.host.map(|host| ("host", host)));
+        said.extend(authority.port.map(|port| ("port", port.to_string())));
+        said.extend(authority.user.map(|user| ("user", user)));
+        said.extend(authority.password.map(|password| ("password", password)));
+        said.extend(database.map(|database| ("dbname", database)));
+        let sources = Sources::new(said, service, env)?;
+
+        let host = sources.value("host")?;
+        let host = host.unwrap_or_else(|| DEFAULT_HOST.to_owned());
+        let port = match sources.find("port")? {
+            Some(found) => port_number(&found.value, &found.whence)?,
+            None => DEFAULT_PORT,
         };
-        let user = match or_env(authority.user, "PGUSER")? {
+        let address = Address::new(host, port)?;
+        let user = match sources.value("user")? {
             Some(user) => user,
             None => login_name(env)?,
         };
-        let connect_timeout = match (options.connect_timeout, variable(env, "PGCONNECT_TIMEOUT")?) {
-            (Some(timeout), _) => Some(timeout),
-            (None, Some(text)) => Some(seconds(&text, "PGCONNECT_TIMEOUT")?),
-            (None, None) => None,
+        let connect_timeout = match sources.find("connect_timeout")? {
+            Some(found) => Some(seconds(&found.value, &found.whence)?),
+            None => None,
         };
+        let database = sources.value("dbname")?.unwrap_or_else(|| user.clone());
+        let (mut password, mut password_note) = (sources.value("password")?, None);
+        if password.is_none() {
+            let named = sources.value("passfile")?.map(PathBuf::from);
+            let path = named.or_else(|| sources.own_file(sys::PASSWORD_FILE));
+            let login = Login {
+                address: &address,
+                database: &database,
+                user: &user,
+            };
+            match path.map(|path| passfile::look(&path, &login)) {
+                Some(Looked::Password(found)) => password = Some(found),
+                Some(Looked::Ignored(why)) => password_note = Some(why),
+                Some(Looked::Nothing) | None => {}
+            }
+        }
         Ok(Config {
-            address: Address::new(host, port)?,
-            password: or_env(authority.password, "PGPASSWORD")?,
-            database: or_env(database, "PGDATABASE")?.unwrap_or_else(|| user.clone()),
+            encryption: Encryption::read(&sources, &address)?,
+            address,
+            password,
+            password_note,
+            database,
             user,
             name,
             connect_timeout,
@@ -197,6 +234,17 @@ impl Config {
 
     pub(crate) fn password(&self) -> Option<&str> {
         self.password.as_deref()
+    }
+
+    /// Why there may be a password that was not taken.
+    pub(crate) fn password_note(&self) -> Option<&str> {
+        self.password_note.as_deref()
+    }
+
+    /// How the connection is encrypted.
+    #[must_use]
+    pub fn encryption(&self) -> &Encryption {
+        &self.encryption
     }
 
     /// The database that the lock belongs to.
@@ -234,6 +282,7 @@ impl fmt::Debug for Config {
             .field("database", &self.database)
             .field("name", &self.name)
             .field("connect_timeout", &self.connect_timeout)
+            .field("encryption", &self.encryption)
             .finish()
     }
 }
@@ -285,37 +334,9 @@ fn fail<T>(sentence: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::new(sentence))
 }
 
-/// Refuses to go on where encryption is asked for, since it could not be given.
-fn check_ssl_mode(mode: Option<&str>) -> Result<(), ConfigError> {
-    match mode {
-        None | Some("disable" | "allow" | "prefer") => Ok(()),
-        Some(mode @ ("require" | "verify-ca" | "verify-full")) => fail(format!(
-            "TLS is not yet supported, and sslmode={mode} asks for it: connect through a Unix \
-             socket, a tunnel or a trusted network with sslmode=disable"
-        )),
-        Some(_) => {
-            fail("sslmode is none of disable, allow, prefer, require, verify-ca, verify-full")
-        }
-    }
-}
-
-/// A variable of the environment; one that is empty counts as not set.
-fn variable(
-    env: &dyn Fn(&str) -> Option<OsString>,
-    name: &str,
-) -> Result<Option<String>, ConfigError> {
-    let Some(value) = env(name) else {
-        return Ok(None);
-    };
-    match value.into_string() {
-        Ok(value) => Ok(not_empty(value)),
-        Err(_) => fail(format!("the environment variable {name} is not UTF-8")),
-    }
-}
-
 /// The operating system's name for the user, as libpq takes it; the environment only where the
 /// system does not know, since `LOGNAME` is often left over from before a `sudo`.
-fn login_name(env: &dyn Fn(&str) -> Option<OsString>) -> Result<String, ConfigError> {
+fn login_name(env: Env<'_>) -> Result<String, ConfigError> {
     if let Some(name) = sys::login_name() {
         return Ok(name);
     }
@@ -330,6 +351,9 @@ fn login_name(env: &dyn Fn(&str) -> Option<OsString>) -> Result<String, ConfigEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sneck_net::{Credential, Roots, Tls, Trust};
+    use std::ffi::OsString;
+    use std::fs;
 
     /// Parses with these environment variables and no others, but a user unless one is set.
     fn parse(place: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -528,25 +552,236 @@ mod tests {
         assert_eq!(parsed("//db/n?"), parsed("//db/n"));
     }
 
+    /// A home folder with these files in it, which nobody else may read.
+    fn home(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = home.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            sneck_testkit::sys::write_secret(&path, text.as_bytes()).unwrap();
+        }
+        home
+    }
+
+    fn file(home: &tempfile::TempDir, name: &str) -> PathBuf {
+        home.path().join(name)
+    }
+
+    #[test]
+    fn without_a_word_it_is_encrypted_if_the_server_can_and_verified_if_there_is_a_root() {
+        let config = parsed("//db/n");
+        assert_eq!(config.encryption().mode(), SslMode::Prefer);
+        assert_eq!(config.encryption().trust(), &Trust::Anybody);
+
+        let root = format!("{}/root.crt", sys::CERTIFICATES);
+        let home = home(&[(&root, "")]);
+        let folder = home.path().to_str().unwrap();
+        let found = Roots::File(file(&home, &root));
+        let env = [(sys::HOME, folder)];
+        for (options, mode, trust) in [
+            ("", SslMode::VerifyFull, Trust::Named(found.clone())),
+            (
+                "?sslmode=verify-ca",
+                SslMode::VerifyCa,
+                Trust::Signed(found.clone()),
+            ),
+            (
+                "?sslmode=require",
+                SslMode::Require,
+                Trust::Signed(found.clone()),
+            ),
+            (
+                "?sslmode=prefer",
+                SslMode::Prefer,
+                Trust::Signed(found.clone()),
+            ),
+            (
+                "?sslrootcert=/ca",
+                SslMode::VerifyFull,
+                Trust::Named(Roots::File("/ca".into())),
+            ),
+            (
+                "?sslrootcert=system",
+                SslMode::VerifyFull,
+                Trust::Named(Roots::System),
+            ),
+        ] {
+            let config = parse(&format!("//db/n{options}"), &env).unwrap();
+            assert_eq!(config.encryption().mode(), mode, "{options}");
+            assert_eq!(config.encryption().trust(), &trust, "{options}");
+        }
+        let config = parse(
+            "//db/n",
+            &[("PGSSLROOTCERT", "/ca"), ("PGSSLMODE", "verify-ca")],
+        );
+        let trust = Trust::Signed(Roots::File("/ca".into()));
+        assert_eq!(config.unwrap().encryption().trust(), &trust);
+    }
+
     #[test]
     fn a_wish_for_tls_is_never_ignored() {
-        for mode in ["require", "verify-ca", "verify-full"] {
-            let expected = format!("sslmode={mode}");
-            let from_place = sentence(&format!("//db/n?sslmode={mode}"));
-            assert!(
-                from_place.contains("TLS is not yet supported"),
-                "{from_place}"
-            );
-            assert!(from_place.contains(&expected), "{from_place}");
-            let from_env = parse("//db/n", &[("PGSSLMODE", mode)]).unwrap_err();
-            assert!(from_env.to_string().contains(&expected), "{from_env}");
+        for mode in ["verify-ca", "verify-full"] {
+            let error = sentence(&format!("//db/n?sslmode={mode}"));
+            assert!(error.contains("no root certificate"), "{error}");
+            let error = parse("//db/n", &[("PGSSLMODE", mode)]).unwrap_err();
+            assert!(error.to_string().contains("sslrootcert"), "{error}");
         }
         assert!(sentence("//db/n?sslmode=maybe").contains("none of"));
-        for mode in ["disable", "allow", "prefer"] {
-            parsed(&format!("//db/n?sslmode={mode}"));
+        assert!(sentence("//db/n?sslnegotiation=maybe").contains("neither"));
+        assert!(sentence("//db/n?channel_binding=maybe").contains("none of"));
+        assert!(sentence("//db/n?sslnegotiation=direct").contains("needs sslmode"));
+        let weak = sentence("//db/n?sslrootcert=system&sslmode=require");
+        assert!(weak.contains("verify-full only"), "{weak}");
+        for name in ["PGSSLCRL", "PGSSLCRLDIR"] {
+            let error = parse("//db/n", &[(name, "/crl")]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("revoked"), "{error}");
         }
         let config = parse("//db/n?sslmode=disable", &[("PGSSLMODE", "require")]);
-        assert!(config.is_ok(), "the place outranks the environment");
+        let mode = config.unwrap().encryption().mode();
+        assert_eq!(mode, SslMode::Disable, "the place outranks the environment");
+        // Through a socket file nothing is, as in libpq.
+        let local = parsed("//:6000/n?host=/run/pg&sslmode=require");
+        assert_eq!(local.encryption().mode(), SslMode::Disable);
+        assert!(Tls::AVAILABLE);
+    }
+
+    #[test]
+    fn a_certificate_of_ours_is_named_or_found() {
+        let names =
+            ["postgresql.crt", "postgresql.key"].map(|n| format!("{}/{n}", sys::CERTIFICATES));
+        let home = home(&[(&names[0], ""), (&names[1], "")]);
+        let env = [(sys::HOME, home.path().to_str().unwrap())];
+        let shown = |place: &str| {
+            let config = parse(place, &env).unwrap();
+            config.encryption.clone()
+        };
+        let given = shown("//db/n?sslcert=/a.crt&sslkey=/a.key");
+        let ours = Credential {
+            certificate: "/a.crt".into(),
+            key: "/a.key".into(),
+        };
+        assert!(format!("{given:?}").contains(&format!("{ours:?}")));
+        let found = Credential {
+            certificate: file(&home, &names[0]),
+            key: file(&home, &names[1]),
+        };
+        assert!(format!("{:?}", shown("//db/n")).contains(&format!("{found:?}")));
+        assert!(format!("{:?}", parsed("//db/n")).contains("credential: None"));
+    }
+
+    #[test]
+    fn a_service_comes_after_the_place_and_before_the_environment() {
+        let service = "[work]\nhost=db.service\nport=7001\nuser=sue\npassword=from-service\ndbname=sdb\n\
+                       connect_timeout=7\nsslmode=disable\n[play]\nport=x\n";
+        let home = home(&[(sys::SERVICE_FILE, service)]);
+        let home = home.path().to_str().unwrap();
+        let env = [
+            (sys::HOME, home),
+            ("PGHOST", "db.env"),
+            ("PGUSER", "eve"),
+            ("PGPASSWORD", "from-env"),
+        ];
+        let config = parse("///n?service=work", &env).unwrap();
+        assert_eq!(config.address(), &tcp("db.service", 7001));
+        assert_eq!((config.user(), config.database()), ("sue", "sdb"));
+        assert_eq!(config.password(), Some("from-service"));
+        assert_eq!(config.connect_timeout(), Some(Duration::from_secs(7)));
+        assert_eq!(config.encryption().mode(), SslMode::Disable);
+
+        let config = parse("//ann:pw@db:1/d/n?service=work&sslmode=prefer", &env).unwrap();
+        assert_eq!(config.address(), &tcp("db", 1));
+        assert_eq!((config.user(), config.database()), ("ann", "d"));
+        assert_eq!(config.password(), Some("pw"));
+        assert_eq!(config.encryption().mode(), SslMode::Prefer);
+
+        let by_env = [(sys::HOME, home), ("PGSERVICE", "work"), ("PGPORT", "9")];
+        assert_eq!(
+            parse("///n", &by_env).unwrap().address(),
+            &tcp("db.service", 7001)
+        );
+        let error = parse("///n?service=play", &env).unwrap_err().to_string();
+        assert!(
+            error.starts_with("port in ") && error.contains("not a number"),
+            "{error}"
+        );
+        let error = parse("///n?service=none", &env).unwrap_err().to_string();
+        assert!(
+            error.contains("no service \"none\"") && error.contains(home),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_service_is_looked_for_in_the_users_file_and_then_in_the_systems() {
+        let user = home(&[(sys::SERVICE_FILE, "[a]\nhost=user\n")]);
+        let system = home(&[("pg_service.conf", "[a]\nhost=system\n[b]\nhost=system\n")]);
+        let own = home(&[("named", "[a]\nhost=named\n")]);
+        let named = own.path().join("named");
+        let mut env = vec![
+            (sys::HOME, user.path().to_str().unwrap()),
+            ("PGSYSCONFDIR", system.path().to_str().unwrap()),
+        ];
+        let host = |place: &str, env: &[(&str, &str)]| {
+            let config = parse(place, env).unwrap();
+            config.address().to_string()
+        };
+        assert_eq!(host("///n?service=a", &env), "user:5432");
+        assert_eq!(host("///n?service=b", &env), "system:5432");
+        env.push(("PGSERVICEFILE", named.to_str().unwrap()));
+        assert_eq!(host("///n?service=a", &env), "named:5432");
+        assert_eq!(host("///n?service=b", &env), "system:5432");
+        let missing = user.path().join("missing");
+        env[2].1 = missing.to_str().unwrap();
+        let error = parse("///n?service=b", &env).unwrap_err().to_string();
+        assert!(error.contains("missing cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn a_password_that_nobody_gave_may_stand_in_the_password_file() {
+        let home = home(&[
+            (sys::PASSWORD_FILE, "db:5432:d:ann:from-file\n"),
+            ("other", "*:*:*:*:from-other\n"),
+        ]);
+        let other = file(&home, "other");
+        let other = other.to_str().unwrap();
+        let mut env = vec![(sys::HOME, home.path().to_str().unwrap())];
+        let password = |place: &str, env: &[(&str, &str)]| {
+            let config = parse(place, env).unwrap();
+            config.password().map(str::to_owned)
+        };
+        assert_eq!(password("//ann@db/d/n", &env).as_deref(), Some("from-file"));
+        assert_eq!(password("//bob@db/d/n", &env), None);
+        assert_eq!(password("//ann:pw@db/d/n", &env).as_deref(), Some("pw"));
+        env.push(("PGPASSFILE", other));
+        assert_eq!(
+            password("//ann@db/d/n", &env).as_deref(),
+            Some("from-other")
+        );
+        env.push(("PGPASSWORD", "from-env"));
+        assert_eq!(password("//ann@db/d/n", &env).as_deref(), Some("from-env"));
+        let place = format!("//ann@db/d/n?passfile={other}");
+        assert_eq!(password(&place, &env[..1]).as_deref(), Some("from-other"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_password_file_that_others_may_read_is_not_believed() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = home(&[(sys::PASSWORD_FILE, "*:*:*:*:hush\n")]);
+        let path = file(&home, sys::PASSWORD_FILE);
+        let env = [(sys::HOME, home.path().to_str().unwrap())];
+        for mode in [0o644, 0o640, 0o604, 0o620] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let config = parse("//db/n", &env).unwrap();
+            assert_eq!(config.password(), None, "{mode:o}");
+            let note = config.password_note().unwrap();
+            assert!(
+                note.contains("chmod 600") && note.contains(".pgpass"),
+                "{note}"
+            );
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(parse("//db/n", &env).unwrap().password(), Some("hush"));
     }
 
     #[test]
@@ -580,7 +815,8 @@ mod tests {
             "//ann:hush@db:x/n",
             "//ann:hush@db",
             "//ann:hush@db/a/b/c",
-            "//ann:hush@db/n?sslmode=require",
+            "//ann:hush@db/n?sslmode=verify-full",
+            "//ann:hush@db/n?service=none",
             "//ann:hush@db/n?nonsense=1",
             "//ann:hush:hush/x@db/n",
         ] {

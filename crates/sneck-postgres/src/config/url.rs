@@ -95,43 +95,45 @@ pub(super) fn split_path(path: &str) -> Result<(Option<String>, String), ConfigE
     Ok((database, name))
 }
 
-#[derive(Default)]
-pub(super) struct Options {
-    pub(super) host: Option<String>,
-    pub(super) connect_timeout: Option<Duration>,
-    pub(super) ssl_mode: Option<String>,
-}
+/// How an error says that libpq has something and this has not.
+pub(super) const NOT_SUPPORTED: &str = "not supported";
 
-impl Options {
-    pub(super) fn parse(text: &str) -> Result<Options, ConfigError> {
-        let mut options = Options::default();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let option = decode(option, "name of an option")?;
-            let value = decode(value, "value of an option")?;
-            if value.is_empty() {
-                return fail(format!("the option {option} has no value"));
-            }
-            let again = match option.as_str() {
-                "host" => options.host.replace(value).is_some(),
-                "sslmode" => options.ssl_mode.replace(value).is_some(),
-                "connect_timeout" => {
-                    let timeout = seconds(&value, "connect_timeout")?;
-                    options.connect_timeout.replace(timeout).is_some()
-                }
-                _ => {
-                    return fail(format!(
-                        "the option {option} is not known; there are connect_timeout, host and \
-                         sslmode"
-                    ));
-                }
-            };
-            if again {
-                return fail(format!("the option {option} is given twice"));
-            }
+/// What may follow the question mark; the rest has a place of its own.
+const OPTIONS: &[&str] = &[
+    "channel_binding",
+    "connect_timeout",
+    "host",
+    "passfile",
+    "service",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslnegotiation",
+    "sslrootcert",
+];
+
+/// What follows the question mark, in order.
+pub(super) fn options(text: &str) -> Result<Vec<(&'static str, String)>, ConfigError> {
+    let mut options: Vec<(&'static str, String)> = Vec::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let option = decode(option, "name of an option")?;
+        let value = decode(value, "value of an option")?;
+        let Some(known) = OPTIONS.iter().find(|known| **known == option) else {
+            let known = OPTIONS.join(", ");
+            return fail(format!(
+                "the option {option} is not known; there are {known}"
+            ));
+        };
+        if value.is_empty() {
+            return fail(format!("the option {option} has no value"));
         }
-        Ok(options)
+        if options.iter().any(|(given, _)| given == known) {
+            return fail(format!("the option {option} is given twice"));
+        }
+        options.push((known, value));
     }
+    Ok(options)
 }
 
 pub(super) fn port_number(text: &str, what: &str) -> Result<u16, ConfigError> {

@@ -1,7 +1,6 @@
 //! What can go wrong with a session, and what the server says when it does.
 //!
-//! Words that come from the server are passed on as they came; whoever prints them to a terminal
-//! makes them harmless first. Not for: what an error means for a lock.
+//! Words that come from the server are made harmless for a terminal. Not for: what an error means for a lock.
 
 use std::fmt;
 use std::io;
@@ -13,16 +12,22 @@ use postgres_protocol::message::backend::ErrorFields;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No server answers, or it stopped answering, or it ended the session.
+    /// No server answers, or it stopped answering, or it ended the session, or it has no connection to spare.
     Unreachable,
-    /// The server answers, and does not allow it: the user, the password, the database, or a
-    /// privilege.
+    /// The server answers, and does not allow it: the user, the password, the database, a privilege. Or one side does not trust the other's certificate.
     Refused,
     /// The server answers that the statement failed; [`SessionError::sqlstate`] says how.
     Server,
     /// What answers is not PostgreSQL, or not PostgreSQL alone, or the session was used wrongly.
     Protocol,
+    /// The server is older than [`OLDEST`].
+    TooOld,
+    /// A file of ours that the place asks for, a certificate or a key, is of no use.
+    Setup,
 }
+
+/// The oldest PostgreSQL that is spoken to.
+pub const OLDEST: u32 = 14;
 
 /// An error of a session: its text names the server and what to do, and never the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +44,25 @@ impl SessionError {
             sqlstate: None,
             text: text.into(),
         }
+    }
+
+    /// A file of ours is of no use.
+    pub(crate) fn of_setup(text: impl Into<String>) -> SessionError {
+        SessionError::new(ErrorKind::Setup, text)
+    }
+
+    /// The server is too old; `version` is what it says of itself.
+    pub(super) fn too_old(address: &str, version: &str) -> SessionError {
+        let text = format!(
+            "PostgreSQL at {address} is too old: it is {version}, and {OLDEST} is the oldest that will do"
+        );
+        SessionError::new(ErrorKind::TooOld, text)
+    }
+
+    /// The same, and what had been tried before it.
+    pub(super) fn after(mut self, before: &SessionError) -> SessionError {
+        self.text = format!("{}; before that: {}", self.text, before.text);
+        self
     }
 
     pub(super) fn from_server(report: &Report, text: String) -> SessionError {
@@ -76,9 +100,26 @@ pub(super) fn not_sayable(error: &io::Error) -> SessionError {
     SessionError::new(ErrorKind::Protocol, text)
 }
 
-pub(super) fn unreachable(address: &str, error: &io::Error) -> SessionError {
+/// What the network or TLS came to.
+pub(super) fn of_net(error: &sneck_net::Error, address: &str) -> SessionError {
+    let why = error.why();
+    match error.kind() {
+        sneck_net::ErrorKind::Refused => {
+            let text = format!("PostgreSQL at {address} is not logged in to: {why}");
+            SessionError::new(ErrorKind::Refused, text)
+        }
+        sneck_net::ErrorKind::Protocol => {
+            let text = format!("PostgreSQL at {address} cannot be spoken to: {why}");
+            SessionError::new(ErrorKind::Protocol, text)
+        }
+        sneck_net::ErrorKind::Setup => SessionError::of_setup(error.to_string()),
+        _ => unreachable(address, why),
+    }
+}
+
+pub(super) fn unreachable(address: &str, why: &str) -> SessionError {
     let text = format!(
-        "PostgreSQL at {address} cannot be reached: {error}; check that the server runs there and \
+        "PostgreSQL at {address} cannot be reached: {why}; check that the server runs there and \
          that nothing stands between"
     );
     SessionError::new(ErrorKind::Unreachable, text)
@@ -89,7 +130,7 @@ pub(super) fn unreachable(address: &str, error: &io::Error) -> SessionError {
 pub(super) struct Report {
     severity: String,
     pub(super) sqlstate: String,
-    message: String,
+    pub(super) message: String,
 }
 
 impl Report {
@@ -124,7 +165,14 @@ impl Report {
         match self.sqlstate.as_str() {
             "3D000" | "42501" => ErrorKind::Refused,
             state if state.starts_with("28") => ErrorKind::Refused,
-            state if state.starts_with("57P") || state.starts_with("08") => ErrorKind::Unreachable,
+            // 53: the table of connections is full, for one.
+            state
+                if ["57P", "08", "53"]
+                    .iter()
+                    .any(|class| state.starts_with(class)) =>
+            {
+                ErrorKind::Unreachable
+            }
             _ => ErrorKind::Server,
         }
     }
@@ -132,7 +180,13 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (SQLSTATE {})", self.message, self.sqlstate)
+        let clean = sneck::text::clean;
+        write!(
+            f,
+            "{} (SQLSTATE {})",
+            clean(&self.message),
+            clean(&self.sqlstate)
+        )
     }
 }
 
@@ -153,6 +207,7 @@ mod tests {
             ("42501", ErrorKind::Refused),
             ("57P01", ErrorKind::Unreachable),
             ("57P05", ErrorKind::Unreachable),
+            ("53300", ErrorKind::Unreachable),
             ("57014", ErrorKind::Server),
             ("42601", ErrorKind::Server),
         ] {

@@ -1,29 +1,36 @@
-//! From an open connection to a session that is fit for locks: logging in, making sure that no
+//! From a place to a session that is fit for locks: encryption as far as it is asked for, logging in, making sure that no
 //! pooler stands between, and taking away the time limits on waiting.
 //!
-//! There is no TLS. Not for: finding the server (`dial.rs`), or questions after the login.
+//! Not for: proving who we are (`proof.rs`), or questions after the login.
 
-use std::fmt::Display;
-use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use fallible_iterator::FallibleIterator;
-use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
+use sneck_net::{Deadline, KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
 
-use super::error::{ErrorKind, Report, SessionError, not_sayable};
-use super::wire::{Deadline, Wire};
+use super::error::{ErrorKind, OLDEST, Report, SessionError, not_sayable};
+use super::proof::{Proof, Reply};
+use super::wire::{Armour, Offer, Setback, Wire};
 use super::{Key, Session};
-use crate::config::Config;
-use crate::sys;
+use crate::config::{Address, Config, Way};
 
 const INVALID_PARAMETER_VALUE: &str = "22023";
+const UNDEFINED_OBJECT: &str = "42704";
+const PROTOCOL_VIOLATION: &str = "08P01";
+const INVALID_AUTHORIZATION: &str = "28000";
+
+/// A role's or database's default for these would end a wait, or a holding, or the session before its first question. What the startup asks for outranks such defaults.
+const LIMITS: [&str; 4] = [
+    "statement_timeout",
+    "lock_timeout",
+    "idle_session_timeout",
+    "idle_in_transaction_session_timeout",
+];
 
 impl Session {
-    /// Connects, logs in under this name for `pg_stat_activity`, makes sure that the connection
+    /// Connects, encrypted as the place asks for it, logs in under this name for `pg_stat_activity`, makes sure that the connection
     /// leads to one server process, and takes away the time limits that a role or database may
     /// have set on waiting.
     ///
@@ -33,9 +40,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unreachable`] when no server answers in time, [`ErrorKind::Refused`] when it
-    /// does not let the user in, [`ErrorKind::Protocol`] when what answers is no PostgreSQL or a
-    /// connection pooler.
+    /// [`ErrorKind::Unreachable`] when no server answers in time or has a connection to spare, [`ErrorKind::Refused`] when it
+    /// does not let the user in or one side does not trust the other, [`ErrorKind::Protocol`] when what answers is no PostgreSQL or a
+    /// connection pooler, [`ErrorKind::TooOld`], [`ErrorKind::Setup`] for files of ours.
     pub fn connect(
         config: &Config,
         name: &str,
@@ -43,8 +50,59 @@ impl Session {
     ) -> Result<Session, SessionError> {
         let own = config.connect_timeout().unwrap_or(patience);
         let deadline = Deadline::after(own.min(patience));
-        let mut wire = Wire::dial(config.address(), &deadline)?;
-        let key = log_in(&mut wire, config, name, &deadline)?;
+        let mut before: Option<SessionError> = None;
+        for way in config.encryption().ways() {
+            let tried = Session::connect_by(*way, config, name, patience, &deadline);
+            let error = match tried {
+                Ok(session) => return Ok(session),
+                Err(Setback::OfTls(error)) if before.is_none() => {
+                    before = Some(error);
+                    continue;
+                }
+                Err(Setback::OfTls(error) | Setback::Final(error)) => error,
+            };
+            return Err(match &before {
+                Some(before) => error.after(before),
+                None => error,
+            });
+        }
+        Err(before.unwrap_or_else(|| SessionError::of_setup("there is no way to connect")))
+    }
+
+    fn connect_by(
+        way: Way,
+        config: &Config,
+        name: &str,
+        patience: Duration,
+        deadline: &Deadline,
+    ) -> Result<Session, Setback> {
+        // Files that are of no use are named before anybody is called.
+        let armour = match (way, config.address()) {
+            (Way::IfOffered | Way::Encrypted, Address::Tcp { host, .. }) => Some(Armour {
+                tls: config.encryption().tls()?,
+                host: host.clone(),
+                negotiation: config.encryption().negotiation(),
+            }),
+            _ => None,
+        };
+        let mut wire = Wire::dial(config.address(), deadline)?;
+        if let Some(armour) = armour {
+            let offer = wire.encrypt(armour, deadline)?;
+            if (way, offer) == (Way::Encrypted, Offer::Declined) {
+                let text = format!(
+                    "PostgreSQL at {} does not encrypt, and the place asks for it; turn on ssl in its postgresql.conf",
+                    wire.address
+                );
+                return Err(SessionError::new(ErrorKind::Refused, text).into());
+            }
+        }
+        let key = log_in(&mut wire, config, name, deadline).map_err(|error| {
+            // It is about who, from where and how. A wrong password is another thing: it is not said twice, and never in the clear after it was refused in secret.
+            match error.sqlstate() {
+                Some(INVALID_AUTHORIZATION) => Setback::OfTls(error),
+                _ => Setback::Final(error),
+            }
+        })?;
         let mut session = Session {
             wire,
             pending: None,
@@ -52,7 +110,7 @@ impl Session {
             on_standby: false,
             patience,
         };
-        session.refuse_pooler(&deadline)?;
+        session.refuse_pooler(deadline)?;
         Ok(session)
     }
 
@@ -65,22 +123,20 @@ impl Session {
              pg_catalog.pg_is_in_recovery()",
             deadline,
         )?;
-        let (pid, version, standby) = match rows.first().map(Vec::as_slice) {
-            Some([Some(pid), Some(version), Some(standby)]) => (pid, version, standby),
+        let (pid, number, standby) = match rows.first().map(Vec::as_slice) {
+            Some([Some(pid), Some(number), Some(standby)]) => (pid, number, standby),
             _ => return Err(self.wire.unexpected("instead of the number of its process")),
         };
-        let (Ok(pid), Ok(version)) = (pid.parse::<i32>(), version.parse()) else {
+        let (Ok(pid), Ok(version)) = (pid.parse::<i32>(), number.parse::<u32>()) else {
             return Err(self.wire.unexpected("instead of the number of its process"));
         };
         if pid != self.key.pid {
-            let text = format!(
-                "there is a connection pooler at {}: the server process that answers is not the \
-                 one the connection was opened to. Advisory locks are unsafe through a pooler in \
-                 transaction mode, where they belong to whoever uses the server process next; \
-                 connect to PostgreSQL directly",
-                self.wire.address
-            );
-            let error = SessionError::new(ErrorKind::Protocol, text);
+            let error = pooler(&self.wire.address);
+            return Err(self.wire.end(error));
+        }
+        if version / 10_000 < OLDEST {
+            let shown = format!("{}.{}", version / 10_000, version % 10_000);
+            let error = SessionError::too_old(&self.wire.address, &shown);
             return Err(self.wire.end(error));
         }
         self.on_standby = standby == "t";
@@ -99,6 +155,16 @@ impl Session {
     }
 }
 
+fn pooler(address: &str) -> SessionError {
+    let text = format!(
+        "there is a connection pooler at {address}: the server process that answers is not the \
+         one the connection was opened to. Advisory locks are unsafe through a pooler in \
+         transaction mode, where they belong to whoever uses the server process next; \
+         connect to PostgreSQL directly"
+    );
+    SessionError::new(ErrorKind::Protocol, text)
+}
+
 /// The startup, up to the first time the server is ready for a question.
 fn log_in(
     wire: &mut Wire,
@@ -106,13 +172,16 @@ fn log_in(
     name: &str,
     deadline: &Deadline,
 ) -> Result<Option<Key>, SessionError> {
-    let mut login = Login::new(config);
+    let mut proof = Proof::new(config, wire.connection.certificate());
     let parameters = [
         ("user", config.user()),
         ("database", config.database()),
         ("application_name", name),
         ("client_encoding", "UTF8"),
     ];
+    let parameters = parameters
+        .into_iter()
+        .chain(LIMITS.map(|limit| (limit, "0")));
     let mut startup = BytesMut::new();
     let encoded = frontend::startup_message(parameters, &mut startup);
     encoded.map_err(|error| not_sayable(&error))?;
@@ -127,11 +196,11 @@ fn log_in(
                 });
             }
             Message::ErrorResponse(body) => {
-                return Err(login.refusal(&Report::read(body.fields())));
+                return Err(refusal(config, &Report::read(body.fields())));
             }
-            Message::ReadyForQuery(_) if login.admitted => return Ok(key),
+            Message::ReadyForQuery(_) if proof.admitted() => return Ok(key),
             Message::NoticeResponse(_) | Message::ParameterStatus(_) => {}
-            message => match login.reply(&message)? {
+            message => match proof.reply(&message)? {
                 Reply::Send(reply) => wire.write(&reply, deadline)?,
                 Reply::Nothing => {}
                 Reply::Unexpected => return Err(wire.unexpected("while logging in")),
@@ -140,151 +209,41 @@ fn log_in(
     }
 }
 
-/// Our side of the exchange that proves who we are.
-struct Login<'a> {
-    config: &'a Config,
-    scram: Scram,
-    admitted: bool,
-}
-
-enum Scram {
-    NotAsked,
-    Begun(Box<ScramSha256>),
-    Proved,
-}
-
-/// What to send in return to a message.
-enum Reply {
-    Send(BytesMut),
-    Nothing,
-    Unexpected,
-}
-
-impl<'a> Login<'a> {
-    fn new(config: &'a Config) -> Login<'a> {
-        Login {
-            config,
-            scram: Scram::NotAsked,
-            admitted: false,
+/// What the server said instead of letting us in.
+fn refusal(config: &Config, report: &Report) -> SessionError {
+    let address = config.address().to_string();
+    let about_a_limit = LIMITS.iter().any(|limit| report.message.contains(limit));
+    match report.sqlstate.as_str() {
+        // `idle_session_timeout` came with 14.
+        UNDEFINED_OBJECT if about_a_limit => {
+            return SessionError::too_old(&address, "one that lacks idle_session_timeout");
         }
+        // PgBouncer takes only settings that it knows.
+        PROTOCOL_VIOLATION if about_a_limit => return pooler(&address),
+        _ => {}
     }
-
-    fn reply(&mut self, message: &Message) -> Result<Reply, SessionError> {
-        let mut reply = BytesMut::new();
-        let encoded = match message {
-            Message::AuthenticationOk => {
-                // A server that broke the exchange off has not shown that it knows the password.
-                if let Scram::Begun(_) = self.scram {
-                    return Err(
-                        self.not_proved("the server did not prove that it knows the password")
-                    );
-                }
-                self.admitted = true;
-                return Ok(Reply::Nothing);
-            }
-            Message::AuthenticationCleartextPassword => {
-                frontend::password_message(self.password()?, &mut reply)
-            }
-            Message::AuthenticationMd5Password(body) => {
-                let user = self.config.user().as_bytes();
-                let hash = md5_hash(user, self.password()?, body.salt());
-                frontend::password_message(hash.as_bytes(), &mut reply)
-            }
-            Message::AuthenticationSasl(body) => {
-                let offered = body.mechanisms().any(|name| Ok(name == SCRAM_SHA_256));
-                if !offered.map_err(|error| self.not_proved(error))? {
-                    return Err(self.unknown_method());
-                }
-                let scram = ScramSha256::new(self.password()?, ChannelBinding::unsupported());
-                let first = scram.message();
-                let encoded = frontend::sasl_initial_response(SCRAM_SHA_256, first, &mut reply);
-                self.scram = Scram::Begun(Box::new(scram));
-                encoded
-            }
-            Message::AuthenticationSaslContinue(body) => {
-                self.scram(|scram| scram.update(body.data()))?;
-                self.scram(|scram| frontend::sasl_response(scram.message(), &mut reply))?;
-                Ok(())
-            }
-            Message::AuthenticationSaslFinal(body) => {
-                self.scram(|scram| scram.finish(body.data()))?;
-                self.scram = Scram::Proved;
-                return Ok(Reply::Nothing);
-            }
-            Message::AuthenticationGss
-            | Message::AuthenticationGssContinue(_)
-            | Message::AuthenticationKerberosV5
-            | Message::AuthenticationScmCredential
-            | Message::AuthenticationSspi => return Err(self.unknown_method()),
-            _ => return Ok(Reply::Unexpected),
-        };
-        encoded.map_err(|error| self.not_proved(error))?;
-        Ok(Reply::Send(reply))
-    }
-
-    /// The next step of an exchange that has begun.
-    fn scram(
-        &mut self,
-        step: impl FnOnce(&mut ScramSha256) -> io::Result<()>,
-    ) -> Result<(), SessionError> {
-        match &mut self.scram {
-            Scram::Begun(scram) => step(scram).map_err(|error| self.not_proved(error)),
-            _ => Err(self.unknown_method()),
+    let note = config.password_note().map(|note| format!(" ({note})"));
+    let advice = match report.sqlstate.as_str() {
+        "28P01" => "; check the user and the password",
+        INVALID_AUTHORIZATION => {
+            "; check the user, and the server's pg_hba.conf, which must admit this user from here and so encrypted as \
+             sslmode has it"
         }
-    }
-
-    fn password(&self) -> Result<&'a [u8], SessionError> {
-        let password = self.config.password().map(str::as_bytes);
-        password.ok_or_else(|| {
-            self.failed(
-                "asks for a password, and none is given: set PGPASSWORD, or write \
-                 postgres://user:password@host/name",
-            )
-        })
-    }
-
-    fn unknown_method(&self) -> SessionError {
-        self.failed(
-            "asks for a kind of login that is not supported; in pg_hba.conf, scram-sha-256, md5, \
-             password, peer and trust are",
-        )
-    }
-
-    fn not_proved(&self, reason: impl Display) -> SessionError {
-        self.failed(&format!(
-            "could not be logged in to: {reason}; check that this is the right server, and the \
-             password"
-        ))
-    }
-
-    /// Why the login was given up on our side.
-    fn failed(&self, what: &str) -> SessionError {
-        let text = format!("PostgreSQL at {} {what}", self.config.address());
-        SessionError::new(ErrorKind::Refused, text)
-    }
-
-    /// What the server said instead of letting us in.
-    fn refusal(&self, report: &Report) -> SessionError {
-        let advice = match report.sqlstate.as_str() {
-            "28P01" => "; check the user and the password",
-            "28000" => {
-                "; check the user and the server's pg_hba.conf, which must admit this user \
-                 without TLS"
-            }
-            "3D000" => "; name a database that exists: postgres://host/database/name",
-            "42501" => "; the user needs the privilege CONNECT on the database",
-            "53300" => "; let the server have more connections, or hold fewer locks at a time",
-            "57P03" => "; try again when the server is up",
-            _ => "",
-        };
-        let text = format!(
-            "PostgreSQL at {} did not admit user {} to database {}: {report}{advice}",
-            self.config.address(),
-            self.config.user(),
-            self.config.database(),
-        );
-        SessionError::from_server(report, text)
-    }
+        "3D000" => "; name a database that exists: postgres://host/database/name",
+        "42501" => "; the user needs the privilege CONNECT on the database",
+        "53300" => {
+            "; let the server have more connections (max_connections), or hold fewer locks at a time: each takes one"
+        }
+        "57P03" => "; try again when the server is up",
+        _ => "",
+    };
+    let text = format!(
+        "PostgreSQL at {address} did not admit user {} to database {}: {report}{advice}{}",
+        config.user(),
+        config.database(),
+        note.unwrap_or_default(),
+    );
+    SessionError::from_server(report, text)
 }
 
 /// Whether the server shall watch, while it lets us wait, that we are still there.
@@ -297,10 +256,7 @@ enum Watch {
 /// The statements that make a session fit for waiting and holding, for servers of this version.
 fn settings(server_version: u32, watch: Watch) -> String {
     let mut settings = vec![
-        // A role's or database's default for these would end a wait, or a holding.
-        (0, "statement_timeout", "0".to_owned()),
-        (0, "lock_timeout", "0".to_owned()),
-        (140_000, "idle_session_timeout", "0".to_owned()),
+        // As [`LIMITS`], where the version has it.
         (170_000, "transaction_timeout", "0".to_owned()),
         // A commit answers once it is on this server's disk: not before, so that what it told us
         // outlives a crash; and not only when other servers have it, which may be never.
@@ -310,22 +266,18 @@ fn settings(server_version: u32, watch: Watch) -> String {
         (
             0,
             "tcp_keepalives_idle",
-            sys::KEEPALIVE_IDLE.as_secs().to_string(),
+            KEEPALIVE_IDLE.as_secs().to_string(),
         ),
         (
             0,
             "tcp_keepalives_interval",
-            sys::KEEPALIVE_INTERVAL.as_secs().to_string(),
+            KEEPALIVE_INTERVAL.as_secs().to_string(),
         ),
-        (0, "tcp_keepalives_count", sys::KEEPALIVE_COUNT.to_string()),
+        (0, "tcp_keepalives_count", KEEPALIVE_COUNT.to_string()),
     ];
     if watch == Watch::Client {
         // Else a waiter that was killed stays in the queue until it is its turn.
-        settings.push((
-            140_000,
-            "client_connection_check_interval",
-            "'1s'".to_owned(),
-        ));
+        settings.push((0, "client_connection_check_interval", "'1s'".to_owned()));
     }
     settings
         .iter()
@@ -340,14 +292,7 @@ mod tests {
 
     #[test]
     fn only_settings_the_server_has_are_set() {
-        let of_13 = settings(130_011, Watch::Client);
-        assert!(of_13.contains("SET statement_timeout = 0;"));
-        assert!(of_13.contains("SET lock_timeout = 0;"));
-        assert!(!of_13.contains("idle_session_timeout"));
-        assert!(!of_13.contains("client_connection_check_interval"));
-
         let of_15 = settings(150_004, Watch::Client);
-        assert!(of_15.contains("SET idle_session_timeout = 0;"));
         assert!(of_15.contains("SET client_connection_check_interval = '1s';"));
         assert!(!of_15.contains("transaction_timeout"));
 

@@ -7,19 +7,19 @@
 //! wanted ends with [`Session::give_up`].
 //!
 //! Every call that touches the network is bounded in time. Nothing here knows what a lock is,
-//! retries, or decides what an error means for a holder. There is no TLS, no prepared statement
+//! retries, or decides what an error means for a holder. There is no prepared statement
 //! and no type but text; it is not a database driver.
 //!
 //! | file | for |
 //! |---|---|
-//! | `dial.rs` | opening the connection |
-//! | `login.rs` | what comes before the first question: proving who we are, refusing poolers |
+//! | `login.rs` | what comes before the first question: encryption, proving who we are, refusing poolers and old servers |
+//! | `proof.rs` | passwords, and how they are bound to the server's certificate |
 //! | `wire.rs` | messages within a deadline, and how a connection ended |
 //! | `error.rs` | what can go wrong |
 
-mod dial;
 mod error;
 mod login;
+mod proof;
 mod wire;
 
 use std::fmt;
@@ -31,10 +31,11 @@ use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
 
-pub use self::error::{ErrorKind, SessionError};
+pub use self::error::{ErrorKind, OLDEST, SessionError};
 use self::error::{Report, not_sayable};
-use self::wire::{Deadline, Wire};
-pub use crate::sys::Stream;
+use self::wire::Wire;
+use sneck::protocol::{Borrowed, Wake};
+use sneck_net::Deadline;
 
 /// One row of an answer: each column's text, `None` for NULL.
 pub type Row = Vec<Option<String>>;
@@ -46,9 +47,8 @@ const QUERY_CANCELED: &str = "57014";
 
 /// A connection that is logged in and ready to be asked.
 ///
-/// Dropping it closes the socket and says no farewell, so that the copy a forked child holds can
-/// be dropped without harm to the parent's connection. The server then sees the end only when the
-/// last copy is closed; [`Session::close`] ends the connection for all of them.
+/// Dropping it closes the socket and says no farewell. The server then sees the end only when the last copy is closed, that of a command that inherited it;
+/// [`Session::close`] ends the connection for all of them. A forked child has no part in it ([`sneck_net::Connection`]).
 pub struct Session {
     wire: Wire,
     /// What has arrived of the answer to the open question.
@@ -161,10 +161,31 @@ impl Session {
         self.wire.close();
     }
 
-    /// The socket, for polling. Reading or writing it ends all understanding with the server.
+    /// What wakes a sleeper when the server says something; none where sneck polls.
+    ///
+    /// # Errors
+    ///
+    /// Mostly when the process has no descriptor left.
+    pub fn wake(&self) -> io::Result<Option<Wake>> {
+        self.wire.connection.wake()
+    }
+
+    /// What keeps the session, and with it what it holds, alive in a command that inherits it. Nothing if it is encrypted.
     #[must_use]
-    pub fn stream(&self) -> &Stream {
-        &self.wire.stream
+    pub fn carried(&self) -> Option<Borrowed<'_>> {
+        self.wire.connection.carried()
+    }
+
+    /// Whether what is said is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.wire.connection.is_encrypted()
+    }
+
+    /// Whether this is the process that connected, and not one that was forked from it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.wire.connection.is_ours()
     }
 
     /// The number of the server process that serves this session, as in `pg_locks.pid`.

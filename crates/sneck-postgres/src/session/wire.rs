@@ -4,44 +4,102 @@
 //! there will be no more.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use postgres_protocol::message::backend::{Header, Message};
 use postgres_protocol::message::frontend;
+use sneck_net::{Connection, Deadline, Received, Tls};
 
-use super::dial::{Peer, dial};
-use super::error::{ErrorKind, Report, SessionError, unreachable};
-use crate::config::Address;
-use crate::sys::Stream;
+use super::error::{ErrorKind, Report, SessionError, of_net, unreachable};
+use crate::config::{Address, Negotiation};
 
 /// No answer to a question about locks comes near this; it keeps a server that is none from
 /// making us allocate gigabytes.
 const LONGEST_MESSAGE: usize = 16 << 20;
 
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_millis(100);
+
 /// One connection. Once it has ended, every call says why.
 pub(super) struct Wire {
-    pub(super) stream: Stream,
-    peer: Peer,
+    pub(super) connection: Connection,
     pub(super) address: String,
+    /// How it was encrypted: the same for a second connection.
+    armour: Option<Armour>,
     /// Bytes received and not yet understood: mostly the start of a message.
     incoming: BytesMut,
     pub(super) over: Option<SessionError>,
 }
 
+/// How a connection is encrypted.
+#[derive(Clone)]
+pub(super) struct Armour {
+    pub(super) tls: Tls,
+    /// The name that the certificate must be for.
+    pub(super) host: String,
+    pub(super) negotiation: Negotiation,
+}
+
+/// Why one way to connect failed.
+#[derive(Debug)]
+pub(super) enum Setback {
+    /// TLS failed, or the server admits nobody this way: another way may do.
+    OfTls(SessionError),
+    /// No other way would do.
+    Final(SessionError),
+}
+
+impl From<SessionError> for Setback {
+    fn from(error: SessionError) -> Setback {
+        Setback::Final(error)
+    }
+}
+
+/// What a server says that is asked whether it encrypts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    Encrypted,
+    Declined,
+}
+
 impl Wire {
     pub(super) fn dial(address: &Address, deadline: &Deadline) -> Result<Wire, SessionError> {
         let name = address.to_string();
-        match dial(address, deadline) {
-            Ok((stream, peer)) => Ok(Wire {
-                stream,
-                peer,
+        match Connection::dial(&address.into(), deadline) {
+            Ok(connection) => Ok(Wire {
+                connection,
                 address: name,
+                armour: None,
                 incoming: BytesMut::new(),
                 over: None,
             }),
-            Err(error) => Err(unreachable(&name, &error)),
+            Err(error) => Err(of_net(&error, &name)),
         }
+    }
+
+    /// Encrypts all that follows, if the server can.
+    pub(super) fn encrypt(
+        &mut self,
+        armour: Armour,
+        deadline: &Deadline,
+    ) -> Result<Offer, Setback> {
+        let offer = encrypt(&mut self.connection, &armour, deadline);
+        let offer = offer.map_err(|error| match error {
+            Hitch::Net(error) if error.kind() == sneck_net::ErrorKind::Unreachable => {
+                Setback::Final(of_net(&error, &self.address))
+            }
+            Hitch::Net(error) => Setback::OfTls(of_net(&error, &self.address)),
+            Hitch::Nonsense => {
+                let error =
+                    io::Error::other("asked whether it encrypts, it says neither yes nor no");
+                Setback::Final(self.garbled(&error))
+            }
+        })?;
+        if offer == Offer::Encrypted {
+            self.armour = Some(armour);
+        }
+        Ok(offer)
     }
 
     pub(super) fn usable(&self) -> Result<(), SessionError> {
@@ -52,11 +110,13 @@ impl Wire {
     }
 
     pub(super) fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<(), SessionError> {
-        write_all(&self.stream, bytes, deadline).map_err(|error| {
+        self.connection.write_all(bytes, deadline).map_err(|error| {
             // A server that hung up may have said why before it went.
             let error = match self.is_closed() {
-                Some(reason) => SessionError::new(ErrorKind::Unreachable, reason),
-                None => unreachable(&self.address, &error),
+                Some(reason) if error.kind() == sneck_net::ErrorKind::Unreachable => {
+                    SessionError::new(ErrorKind::Unreachable, reason)
+                }
+                _ => of_net(&error, &self.address),
             };
             self.end(error)
         })
@@ -82,26 +142,36 @@ impl Wire {
     /// Waits until more bytes are here; `false` if none have come in time.
     pub(super) fn more_by(&mut self, deadline: &Deadline) -> Result<bool, SessionError> {
         let mut chunk = [0; 8192];
-        let read = retry(|| self.stream.read_within(&mut chunk, deadline.left()?));
+        let read = self.connection.read_within(&mut chunk, deadline);
         self.received(&chunk, read)
     }
 
     /// Takes what is there, without waiting; `false` if nothing is.
     pub(super) fn more_now(&mut self) -> Result<bool, SessionError> {
         let mut chunk = [0; 8192];
-        let read = retry(|| self.stream.read_now(&mut chunk));
+        let read = self.connection.read_now(&mut chunk);
         self.received(&chunk, read)
     }
 
-    fn received(&mut self, chunk: &[u8], read: io::Result<usize>) -> Result<bool, SessionError> {
+    fn received(
+        &mut self,
+        chunk: &[u8],
+        read: Result<Received, sneck_net::Error>,
+    ) -> Result<bool, SessionError> {
         match read {
-            Ok(0) => Err(self.hung_up(None)),
-            Ok(count) => {
+            Ok(Received::End) => Err(self.hung_up(None)),
+            Ok(Received::Bytes(count)) => {
                 self.incoming.extend_from_slice(&chunk[..count]);
                 Ok(true)
             }
-            Err(error) if is_timeout(&error) => Ok(false),
-            Err(error) => Err(self.hung_up(Some(&error))),
+            Ok(Received::Nothing) => Ok(false),
+            Err(error) if error.kind() == sneck_net::ErrorKind::Unreachable => {
+                Err(self.hung_up(Some(&error)))
+            }
+            Err(error) => {
+                let error = of_net(&error, &self.address);
+                Err(self.end(error))
+            }
         }
     }
 
@@ -118,49 +188,52 @@ impl Wire {
     ) -> Result<(), SessionError> {
         let mut request = BytesMut::new();
         frontend::cancel_request(pid, secret, &mut request);
-        let brought = self.peer.dial(deadline).and_then(|stream| {
-            write_all(&stream, &request, deadline)?;
-            // The server hangs up once it has passed the request on.
-            read_to_end(&stream, deadline)
-        });
-        brought.map_err(|error| unreachable(&self.address, &error))
+        self.bring(&request, deadline).map_err(|error| match error {
+            Hitch::Net(error) => of_net(&error, &self.address),
+            Hitch::Nonsense => unreachable(&self.address, "it no longer encrypts"),
+        })
     }
 
-    /// Whether the connection has ended, and why. Neither waits nor takes anything from the
-    /// socket.
+    /// Over a second connection, as well encrypted as the first.
+    fn bring(&self, request: &[u8], deadline: &Deadline) -> Result<(), Hitch> {
+        let mut connection = self.connection.again(deadline)?;
+        if let Some(armour) = &self.armour {
+            if encrypt(&mut connection, armour, deadline)? == Offer::Declined {
+                return Err(Hitch::Nonsense);
+            }
+        }
+        connection.write_all(request, deadline)?;
+        // The server hangs up once it has passed the request on.
+        while let Ok(Received::Bytes(_)) = connection.read_within(&mut [0; 256], deadline) {}
+        if deadline.has_passed() && connection.has_ended().is_none() {
+            return Err(Hitch::Nonsense);
+        }
+        Ok(())
+    }
+
+    /// Whether the connection has ended, and why. Neither waits nor takes anything away.
     pub(super) fn is_closed(&self) -> Option<String> {
         if let Some(over) = &self.over {
             return Some(over.to_string());
         }
+        // In this order: what was said before the end is then there.
+        let end = self.connection.has_ended();
         let mut bytes = self.incoming.clone();
-        let mut chunk = [0; 16384];
-        let end = match retry(|| self.stream.peek_now(&mut chunk)) {
-            Ok(0) => Some(self.hangup_text(None)),
-            Ok(count) => {
-                bytes.extend_from_slice(&chunk[..count]);
-                match retry(|| self.stream.hung_up()) {
-                    Ok(false) => None,
-                    Ok(true) => Some(self.hangup_text(None)),
-                    Err(error) => Some(self.hangup_text(Some(&error))),
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => Some(self.hangup_text(Some(&error))),
-        };
+        bytes.extend_from_slice(&self.connection.unread());
         let farewell = farewell(bytes).map(|report| self.complaint(&report).to_string());
-        farewell.or(end)
+        farewell.or_else(|| end.map(|error| self.hangup_text(Some(&error))))
     }
 
-    /// Says farewell and ends the connection for every handle of it.
-    pub(super) fn close(self) {
+    /// Says farewell and ends the connection for every copy of it.
+    pub(super) fn close(mut self) {
         let mut farewell = BytesMut::new();
         frontend::terminate(&mut farewell);
         // A server that is gone already needs no farewell, and one that does not take five
         // bytes sees the end of the connection instead.
         let _ = self
-            .stream
-            .write_within(&farewell, Duration::from_millis(100));
-        let _ = self.stream.shutdown();
+            .connection
+            .write_all(&farewell, &Deadline::after(FAREWELL));
+        self.connection.shutdown();
     }
 
     /// Remembers that the connection is of no more use.
@@ -169,7 +242,7 @@ impl Wire {
     }
 
     pub(super) fn too_late(&mut self, deadline: &Deadline) -> SessionError {
-        let error = unreachable(&self.address, &deadline.missed());
+        let error = unreachable(&self.address, &deadline.missed().to_string());
         self.end(error)
     }
 
@@ -196,18 +269,57 @@ impl Wire {
         SessionError::from_server(report, text)
     }
 
-    fn hung_up(&mut self, error: Option<&io::Error>) -> SessionError {
+    fn hung_up(&mut self, error: Option<&sneck_net::Error>) -> SessionError {
         let text = self.hangup_text(error);
         self.end(SessionError::new(ErrorKind::Unreachable, text))
     }
 
-    fn hangup_text(&self, error: Option<&io::Error>) -> String {
+    fn hangup_text(&self, error: Option<&sneck_net::Error>) -> String {
         let address = &self.address;
         match error {
-            Some(error) => format!("the connection to PostgreSQL at {address} broke: {error}"),
+            Some(error) => {
+                let why = error.why();
+                format!("the connection to PostgreSQL at {address} is over: {why}")
+            }
             None => format!("PostgreSQL at {address} closed the connection"),
         }
     }
+}
+
+/// Why a connection could not be encrypted.
+enum Hitch {
+    Net(sneck_net::Error),
+    /// It answered neither yes nor no.
+    Nonsense,
+}
+
+impl From<sneck_net::Error> for Hitch {
+    fn from(error: sneck_net::Error) -> Hitch {
+        Hitch::Net(error)
+    }
+}
+
+fn encrypt(
+    connection: &mut Connection,
+    armour: &Armour,
+    deadline: &Deadline,
+) -> Result<Offer, Hitch> {
+    if armour.negotiation == Negotiation::Postgres {
+        let mut request = BytesMut::new();
+        frontend::ssl_request(&mut request);
+        connection.write_all(&request, deadline)?;
+        // One byte and not more: what follows must be TLS, not words that somebody in between put there before it began.
+        let mut answer = [0];
+        match (connection.read_within(&mut answer, deadline)?, answer) {
+            (Received::Bytes(_), [b'S']) => {}
+            (Received::Bytes(_), [b'N']) => return Ok(Offer::Declined),
+            (Received::Bytes(_), _) => return Err(Hitch::Nonsense),
+            (Received::Nothing, _) => return Err(connection.silent(deadline).into()),
+            (Received::End, _) => return Err(connection.gone().into()),
+        }
+    }
+    connection.start_tls(&armour.tls, &armour.host, deadline)?;
+    Ok(Offer::Encrypted)
 }
 
 /// Takes the first message out of `bytes`, if all of it is there.
@@ -233,87 +345,6 @@ fn farewell(mut bytes: BytesMut) -> Option<Report> {
         }
     }
     last
-}
-
-fn write_all(stream: &Stream, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match retry(|| stream.write_within(bytes, deadline.left()?)) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if is_timeout(&error) => return Err(deadline.missed()),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn read_to_end(stream: &Stream, deadline: &Deadline) -> io::Result<()> {
-    let mut chunk = [0; 256];
-    loop {
-        match retry(|| stream.read_within(&mut chunk, deadline.left()?)) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
-            Err(error) if is_timeout(&error) => return Err(deadline.missed()),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Repeats what a signal interrupted. Callers have a deadline, or do not wait.
-fn retry<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match work() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
-/// A socket's own time limit shows as either, depending on the system.
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
-}
-
-/// When the network must have answered.
-pub(super) struct Deadline {
-    at: Instant,
-    allowed: Duration,
-}
-
-impl Deadline {
-    pub(super) fn after(allowed: Duration) -> Deadline {
-        // A limit that no clock can hold is as good as a year.
-        let year = Duration::from_secs(365 * 24 * 3600);
-        Deadline {
-            at: now() + allowed.min(year),
-            allowed,
-        }
-    }
-
-    /// The time that is left, which is not zero.
-    pub(super) fn left(&self) -> io::Result<Duration> {
-        match self.at.checked_duration_since(now()) {
-            Some(left) if !left.is_zero() => Ok(left),
-            _ => Err(self.missed()),
-        }
-    }
-
-    pub(super) fn missed(&self) -> io::Error {
-        let text = format!("no answer within {:?}", self.allowed);
-        io::Error::new(io::ErrorKind::TimedOut, text)
-    }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a pause of the whole machine is not to count: while it lasts, nothing can be read"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]
@@ -362,11 +393,5 @@ pub(super) mod tests {
         let error = parse(&mut bytes).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("too long"), "{error}");
         assert!(bytes.capacity() < LONGEST_MESSAGE);
-    }
-
-    #[test]
-    fn a_limit_too_large_for_the_clock_is_no_panic() {
-        assert!(Deadline::after(Duration::MAX).left().is_ok());
-        assert!(Deadline::after(Duration::ZERO).left().is_err());
     }
 }
