@@ -68,3 +68,15 @@ impl Layer {
         match self.0 {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_is_told_that_there_is_none() {
+        let error = Tls::new(&Trust::Anybody, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Setup);
+        assert!(error.to_string().contains("`tls` was left out"), "{error}");
+    }
+}

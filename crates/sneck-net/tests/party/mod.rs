@@ -17,29 +17,29 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub type Encrypted = StreamOwned<ServerConnection, TcpStream>;
+pub(crate) type Encrypted = StreamOwned<ServerConnection, TcpStream>;
 
-pub fn soon() -> Deadline {
+pub(crate) fn soon() -> Deadline {
     Deadline::after(PATIENCE)
 }
 
-pub fn at_port(port: u16) -> Address {
+pub(crate) fn at_port(port: u16) -> Address {
     at("127.0.0.1", port)
 }
 
-pub fn at(host: &str, port: u16) -> Address {
+pub(crate) fn at(host: &str, port: u16) -> Address {
     Address::Tcp {
         host: host.into(),
         port,
     }
 }
 
-pub fn dial(port: u16) -> Connection {
+pub(crate) fn dial(port: u16) -> Connection {
     Connection::dial(&at_port(port), &soon()).unwrap()
 }
 
 /// Something that listens, and does this with each connection.
-pub fn server(act: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+pub(crate) fn server(act: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let act = Arc::new(act);
@@ -54,16 +54,16 @@ pub fn server(act: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
 
 /// What a TLS server is like.
 #[derive(Clone, Copy)]
-pub struct Shows<'a> {
-    pub certificate: &'a Issued,
+pub(crate) struct Shows<'a> {
+    pub(crate) certificate: &'a Issued,
     /// Whoever calls must show a certificate of this authority.
-    pub wants: Option<&'a Path>,
-    pub version: &'static SupportedProtocolVersion,
-    pub speaks: &'static str,
+    pub(crate) wants: Option<&'a Path>,
+    pub(crate) version: &'static SupportedProtocolVersion,
+    pub(crate) speaks: &'static str,
 }
 
 impl<'a> Shows<'a> {
-    pub fn new(certificate: &'a Issued) -> Shows<'a> {
+    pub(crate) fn new(certificate: &'a Issued) -> Shows<'a> {
         Shows {
             certificate,
             wants: None,
@@ -74,16 +74,16 @@ impl<'a> Shows<'a> {
 }
 
 /// Something that speaks TLS, and does this with each connection. Handshakes are made by the first read or write.
-pub fn tls_server(shows: Shows<'_>, act: impl Fn(Encrypted) + Send + Sync + 'static) -> u16 {
+pub(crate) fn tls_server(shows: Shows<'_>, act: impl Fn(Encrypted) + Send + Sync + 'static) -> u16 {
     let config = config(shows);
     server(move |socket| act(accept(socket, &config)))
 }
 
-pub fn accept(socket: TcpStream, config: &Arc<ServerConfig>) -> Encrypted {
+pub(crate) fn accept(socket: TcpStream, config: &Arc<ServerConfig>) -> Encrypted {
     StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), socket)
 }
 
-pub fn config(shows: Shows<'_>) -> Arc<ServerConfig> {
+pub(crate) fn config(shows: Shows<'_>) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[shows.version])
@@ -110,7 +110,7 @@ pub fn config(shows: Shows<'_>) -> Arc<ServerConfig> {
 }
 
 /// Exactly so many bytes.
-pub fn read_exactly(connection: &mut Connection, count: usize) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_exactly(connection: &mut Connection, count: usize) -> Result<Vec<u8>, Error> {
     let (mut all, mut chunk) = (Vec::new(), vec![0; 9000]);
     while all.len() < count {
         let most = chunk.len().min(count - all.len());
@@ -123,7 +123,7 @@ pub fn read_exactly(connection: &mut Connection, count: usize) -> Result<Vec<u8>
 }
 
 /// Polls until it gives something.
-pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(result) = done() {
@@ -136,7 +136,7 @@ pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 
 /// Whether a sleeper on this connection would be woken now.
 #[cfg(unix)]
-pub fn readable(connection: &Connection, wait: Duration) -> bool {
+pub(crate) fn readable(connection: &Connection, wait: Duration) -> bool {
     use rustix::event::{PollFd, PollFlags, poll};
     let Some(sneck::protocol::Wake::Ready(descriptor)) = connection.wake().unwrap() else {
         panic!("no descriptor to sleep on");

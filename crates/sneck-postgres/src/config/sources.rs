@@ -45,6 +45,9 @@ const MEANINGLESS: &[&str] = &[
     "tcp_user_timeout",
 ];
 
+/// Settings by their names, in the order in which they were given.
+pub(super) type Settings = Vec<(&'static str, String)>;
+
 /// The environment: the process's, but for tests.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
@@ -57,15 +60,15 @@ pub(super) struct Found {
 
 /// All that was said by anybody.
 pub(super) struct Sources<'a> {
-    pub(super) place: Vec<(&'static str, String)>,
+    pub(super) place: Settings,
     pub(super) env: Env<'a>,
-    service: Option<(String, Vec<(&'static str, String)>)>,
+    service: Option<(String, Settings)>,
 }
 
 impl<'a> Sources<'a> {
     /// What the place says, the service that it or `PGSERVICE` names, and the environment.
     pub(super) fn new(
-        place: Vec<(&'static str, String)>,
+        place: Settings,
         service: Option<String>,
         env: Env<'a>,
     ) -> Result<Sources<'a>, ConfigError> {
@@ -143,10 +146,7 @@ pub(super) fn variable(env: Env<'_>, name: &str) -> Result<Option<String>, Confi
 }
 
 /// The service's settings and the file they stand in.
-fn find_service(
-    service: &str,
-    env: Env<'_>,
-) -> Result<(String, Vec<(&'static str, String)>), ConfigError> {
+fn find_service(service: &str, env: Env<'_>) -> Result<(String, Settings), ConfigError> {
     let named = variable(env, "PGSERVICEFILE")?.map(PathBuf::from);
     let system = match variable(env, "PGSYSCONFDIR")? {
         Some(folder) => Some(folder),
@@ -176,12 +176,8 @@ fn find_service(
 }
 
 /// The settings of one section; none: there is no such section. Of a setting given twice the first counts.
-fn section(
-    text: &str,
-    service: &str,
-    file: &str,
-) -> Result<Option<Vec<(&'static str, String)>>, ConfigError> {
-    let mut found: Option<Vec<(&'static str, String)>> = None;
+fn section(text: &str, service: &str, file: &str) -> Result<Option<Settings>, ConfigError> {
+    let mut found: Option<Settings> = None;
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::sources::Settings;
 use super::{ConfigError, fail};
 
 pub(super) const NO_NAME: &str = "the place names no lock: write postgres://host/name or \
@@ -113,8 +114,8 @@ const OPTIONS: &[&str] = &[
 ];
 
 /// What follows the question mark, in order.
-pub(super) fn options(text: &str) -> Result<Vec<(&'static str, String)>, ConfigError> {
-    let mut options: Vec<(&'static str, String)> = Vec::new();
+pub(super) fn options(text: &str) -> Result<Settings, ConfigError> {
+    let mut options: Settings = Vec::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
         let option = decode(option, "name of an option")?;
