@@ -273,6 +273,30 @@ mod on_unix {
         drop(copy);
     }
 
+    /// No test can wait for a network to vanish: that the system was told to notice must do.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_peer_that_vanishes_is_noticed_in_half_a_minute() {
+        use rustix::net::sockopt;
+        let connection = dial(server(echo));
+        let socket = connection.carried().unwrap();
+        assert!(sockopt::socket_keepalive(socket).unwrap());
+        assert_eq!(
+            sockopt::tcp_keepidle(socket).unwrap(),
+            sneck_net::KEEPALIVE_IDLE
+        );
+        assert_eq!(
+            sockopt::tcp_keepintvl(socket).unwrap(),
+            sneck_net::KEEPALIVE_INTERVAL
+        );
+        assert_eq!(
+            sockopt::tcp_keepcnt(socket).unwrap(),
+            sneck_net::KEEPALIVE_COUNT
+        );
+        assert_eq!(sockopt::tcp_user_timeout(socket).unwrap(), 30_000);
+        assert!(sockopt::tcp_nodelay(socket).unwrap());
+    }
+
     #[test]
     fn a_descriptor_is_not_inherited_by_commands() {
         use rustix::io::{FdFlags, fcntl_getfd};

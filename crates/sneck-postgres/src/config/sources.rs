@@ -45,6 +45,14 @@ const MEANINGLESS: &[&str] = &[
     "tcp_user_timeout",
 ];
 
+/// What was asked for and cannot be had: were it ignored, a certificate that is revoked would be trusted, or another server called.
+const REFUSED: &[(&str, &str)] = &[
+    ("PGSSLCRL", "lists of revoked certificates are"),
+    ("PGSSLCRLDIR", "lists of revoked certificates are"),
+    ("PGREQUIREAUTH", "choosing among kinds of login is"),
+    ("PGHOSTADDR", "an address beside the host's name is"),
+];
+
 /// Settings by their names, in the order in which they were given.
 pub(super) type Settings = Vec<(&'static str, String)>;
 
@@ -72,12 +80,9 @@ impl<'a> Sources<'a> {
         service: Option<String>,
         env: Env<'a>,
     ) -> Result<Sources<'a>, ConfigError> {
-        // Were it ignored, a certificate that is revoked would be trusted.
-        for name in ["PGSSLCRL", "PGSSLCRLDIR"] {
+        for (name, what) in REFUSED {
             if variable(env, name)?.is_some() {
-                return fail(format!(
-                    "{name} is set, and lists of revoked certificates are {NOT_SUPPORTED}"
-                ));
+                return fail(format!("{name} is set, and {what} {NOT_SUPPORTED}"));
             }
         }
         let service = match service {
