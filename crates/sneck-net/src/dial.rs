@@ -117,3 +117,26 @@ fn within<T: Send + 'static>(
         Err(_) => Err(deadline.missed()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn one_of_several_addresses_is_enough_and_if_none_answers_each_is_named() {
+        let live = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dead = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [dead.local_addr().unwrap(), live.local_addr().unwrap()];
+        drop(dead);
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let (_, peer) = dial_first(&addresses, &deadline).unwrap();
+        assert!(matches!(peer, Peer::Tcp(address) if address == addresses[1]));
+
+        let dead = TcpListener::bind("127.0.0.1:0").unwrap();
+        let twice = [addresses[0], dead.local_addr().unwrap()];
+        drop(dead);
+        let failure = dial_first(&twice, &deadline).unwrap_err();
+        assert_eq!(failure.why, "nobody listens there (127.0.0.1, 127.0.0.1)");
+    }
+}

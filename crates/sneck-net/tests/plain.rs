@@ -208,7 +208,7 @@ mod on_unix {
     use sneck_net::Address;
     use sneck_testkit::sys;
     use std::os::fd::AsRawFd;
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     #[test]
     fn a_socket_file_works_as_well() {
@@ -245,13 +245,20 @@ mod on_unix {
         let child = sys::fork(|| {
             let open = std::path::Path::new(&format!("/dev/fd/{number}")).exists();
             let mut copy = connection.take().unwrap();
+            // The number means another thing by now: that must not be spoken to.
+            let (ours, mut other) = UnixStream::pair().unwrap();
+            let again = rustix::io::fcntl_dupfd_cloexec(&ours, number).unwrap();
+            let reused = again.as_raw_fd() == number;
+            other.set_nonblocking(true).unwrap();
             let refused = copy.write_all(b"y", &soon()).is_err()
                 && copy.read_now(&mut [0]).is_err()
                 && copy.has_ended().is_some()
                 && copy.carried().is_none();
             copy.shutdown();
             drop(copy);
-            i32::from(open || !refused)
+            let untouched =
+                other.read(&mut [0]).unwrap_err().kind() == std::io::ErrorKind::WouldBlock;
+            i32::from(open || !reused || !refused || !untouched)
         });
         assert_eq!(child.wait(), 0);
         let mut connection = connection.unwrap();

@@ -195,6 +195,22 @@ fn a_server_that_wants_a_certificate_gets_it_or_says_no() {
     }
 }
 
+/// The server has said no and closed its ear: the write that fails is not the reason.
+#[test]
+fn a_refusal_is_heard_by_who_only_writes() {
+    let authority = Authority::new("Test CA");
+    let certificate = authority.server(HOME);
+    let mut shows = Shows::new(&certificate);
+    shows.wants = Some(authority.root());
+    let port = tls_server(shows, echo);
+    let mut connection = dial(port);
+    connection
+        .start_tls(&tls(&named(authority.root())), "localhost", &soon())
+        .unwrap();
+    let error = eventually("the refusal", || connection.write_all(b"x", &soon()).err());
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+}
+
 #[test]
 fn files_that_are_of_no_use_are_named_before_anybody_is_asked() {
     let authority = Authority::new("Test CA");
