@@ -77,9 +77,10 @@ fn who_is_kept_out_is_told_why_and_ends_with_77_and_without_a_server_with_69() {
     assert_eq!(code, 64, "{said}");
     assert!(said.contains("/nowhere.crt"), "{said}");
 
-    let room: Vec<_> = (0..3)
-        .map(|n| place.hold(&lock("postgres").replace("/n", &format!("/held-{n}"))))
-        .collect();
+    // In a folder each: who holds says so there.
+    let places = [Place::new(), Place::new(), Place::new()];
+    let held = |n: usize| lock("postgres").replace("/n", &format!("/held-{n}"));
+    let room: Vec<_> = (0..3).map(|n| places[n].hold(&held(n))).collect();
     let (code, said) = run(&place, &lock("postgres"), &[]);
     assert_eq!(code, 69, "{said}");
     assert!(said.contains("max_connections"), "{said}");
