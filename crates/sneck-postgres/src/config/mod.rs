@@ -634,7 +634,10 @@ mod tests {
         assert!(weak.contains("verify-full only"), "{weak}");
         for name in ["PGSSLCRL", "PGSSLCRLDIR", "PGREQUIREAUTH", "PGHOSTADDR"] {
             let error = parse("//db/n", &[(name, "x")]).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains("not supported"), "{error}");
+            assert!(
+                error.contains(name) && error.contains("not supported"),
+                "{error}"
+            );
         }
         let config = parse("//db/n?sslmode=disable", &[("PGSSLMODE", "require")]);
         let mode = config.unwrap().encryption().mode();
