@@ -246,6 +246,12 @@ impl Connection {
         closed().at(&self.place)
     }
 
+    // shape: only there is a descriptor to lend
+    #[cfg(unix)]
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     fn layer(&self) -> Option<MutexGuard<'_, Layer>> {
         let layer = self.layer.as_ref()?;
         Some(layer.lock().unwrap_or_else(PoisonError::into_inner))

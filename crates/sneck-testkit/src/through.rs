@@ -108,6 +108,10 @@ impl Protocol for Through {
         self.inner.inspect()
     }
 
+    fn waiters(&self) -> Result<Vec<sneck::Holder>> {
+        self.inner.waiters()
+    }
+
     fn wakes(&self, seen: &Sighting) -> Vec<Wake> {
         self.inner.wakes(seen)
     }

@@ -1,5 +1,6 @@
 //! One party's wish to hold: [`Claim`], its [`Mode`], and the [`Party`] in whose name it is made.
 
+use crate::holder::{Holder, Source};
 use crate::lease::Terms;
 use crate::sys::process;
 use std::fmt;
@@ -89,6 +90,15 @@ impl Claim {
     /// A word of the user's for those who look: "nightly backup".
     pub fn label(&self) -> Option<&str> {
         self.label.as_deref()
+    }
+
+    /// Who claims, as a server is told for those who look: the process, its machine, user and command, the label. Looks into /proc or the like, which takes a while.
+    pub fn holder(&self) -> Holder {
+        let mut holder = Holder::process(Source::Server, self.party.pid()).described();
+        holder.host = Some(process::host_name());
+        holder.mode = Some(self.mode);
+        holder.label = self.label.clone();
+        holder
     }
 
     /// How long it lasts without a word from the holder, where the place is leased.

@@ -50,6 +50,10 @@ pub struct Holder {
     pub user: Option<String>,
     /// The command line.
     pub command: Option<String>,
+    /// A word of its own for those who look ([`crate::LockBuilder::label`]).
+    pub label: Option<String>,
+    /// Its fencing token, where those who look can see it.
+    pub token: Option<u64>,
     /// Since when it holds.
     pub since: Option<SystemTime>,
     /// Since when the process runs, where since when it holds is not known.
@@ -114,6 +118,8 @@ impl Holder {
             host: None,
             user: None,
             command: None,
+            label: None,
+            token: None,
             since: None,
             started: None,
             protocol: None,
@@ -176,6 +182,9 @@ impl fmt::Display for Holder {
         }
         if let Some(command) = &self.command {
             write!(f, " ({})", text::clean(command))?;
+        }
+        if let Some(label) = &self.label {
+            write!(f, ", {}", text::clean(label))?;
         }
         if let Some(user) = &self.user {
             write!(f, ", user {}", text::clean(user))?;

@@ -316,6 +316,18 @@ impl Lock {
             .map_err(|e| e.at(self.handle.protocol.place()))
     }
 
+    /// Who waits for it, first the one who is next, where the place shows them: servers with a queue of their own do. Threads of this process that wait in its line are
+    /// one there, the one that is first. Nothing is taken or changed.
+    ///
+    /// # Errors
+    /// As [`Lock::holder`].
+    pub fn waiters(&self) -> Result<Vec<crate::Holder>> {
+        self.handle
+            .protocol
+            .waiters()
+            .map_err(|e| e.at(self.handle.protocol.place()))
+    }
+
     /// What is known about whether the holder of a file claim lives. None where the kernel or a server vouches for the holder.
     ///
     /// # Errors

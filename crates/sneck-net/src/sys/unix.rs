@@ -42,6 +42,13 @@ impl AsFd for Socket {
     }
 }
 
+/// So that a connection can be kept from forked children ([`sneck::protocol::Unshared`]).
+impl AsFd for crate::Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket().as_fd()
+    }
+}
+
 /// A waiter may sit on a silent connection for days; a server that lost its power must not keep it there for ever.
 pub(super) fn notice_a_vanished_peer(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;

@@ -83,6 +83,11 @@ pub trait Protocol: Debug + Send + Sync {
     /// Look, without side effects, and name the holders.
     fn inspect(&self) -> Result<Sighting>;
 
+    /// Who waits for it, in the order in which they will be served, as far as the place itself shows them. Without side effects.
+    fn waiters(&self) -> Result<Vec<Holder>> {
+        Ok(Vec::new())
+    }
+
     /// What may end what was seen, for one who only looks ([`crate::Lock::until_free`]). Usual: the ends of the processes that hold it.
     fn wakes(&self, seen: &Sighting) -> Vec<Wake> {
         exits(seen)
