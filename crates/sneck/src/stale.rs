@@ -4,7 +4,7 @@
 //! known (another user's process hidden from us, another machine, another pid namespace, a number that makes no sense) counts as alive.
 
 use crate::claim::Party;
-use crate::holder::{Holder, Marked};
+use crate::holder::{Holder, Marked, Source};
 use crate::protocol::{Ground, Mark, Sighting};
 use crate::sys::{Namespace, Presence, locks, process};
 use crate::text;
@@ -89,6 +89,10 @@ pub(crate) fn judge(holder: &Holder, mark: Option<&Mark>, ground: Ground, judge:
 }
 
 fn judge_process(holder: &Holder, ground: Ground, judge: Judge) -> Verdict {
+    // It ends the claims of those that fall silent, and would not show this one otherwise.
+    if holder.source == Source::Server {
+        return Verdict::Alive;
+    }
     if holder.host.is_some() {
         return Verdict::Unknown("the claim is of another host");
     }
@@ -210,7 +214,6 @@ impl fmt::Display for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::holder::Source;
 
     const BY: Judge = Judge {
         party: Party::this_process(),
@@ -238,6 +241,11 @@ mod tests {
             ..absent
         };
         assert!(!judge(&elsewhere, None, Ground::Local, BY).is_gone());
+        let vouched_for = Holder {
+            source: Source::Server,
+            ..claim_of(u32::MAX >> 1, now)
+        };
+        assert_eq!(judge(&vouched_for, None, Ground::Local, BY), Verdict::Alive);
         assert!(!judge(&Holder::unknown(Source::Record), None, Ground::Local, BY).is_gone());
         // Nobody bears that number on Windows.
         #[cfg(unix)]
