@@ -108,6 +108,10 @@ impl Protocol for Through {
         self.inner.inspect()
     }
 
+    fn terms(&self) -> sneck::lease::Terms {
+        self.inner.terms()
+    }
+
     fn waiters(&self) -> Result<Vec<sneck::Holder>> {
         self.inner.waiters()
     }

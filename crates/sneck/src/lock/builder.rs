@@ -154,14 +154,14 @@ impl LockBuilder {
         self
     }
 
-    /// How long it lasts without a word from us, at a place that is leased (a server): then others may get it, after the lock delay. Usual: 15 seconds. Between is renewed three times
+    /// How long it lasts without a word from us, at a place that is leased (a server): then others may get it, after the lock delay. Usual: what the place says, else 15 seconds. Between is renewed three times
     /// by a thread of the library.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// How much longer others are kept out after a lease has ended without a release, so that whoever lost it has time to stop. Usual: 5 seconds.
+    /// How much longer others are kept out after a lease has ended without a release, so that whoever lost it has time to stop. Usual: what the place says, else 5 seconds.
     pub fn lock_delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
         self
@@ -221,7 +221,7 @@ impl LockBuilder {
 
     fn terms(&self, protocol: &dyn Protocol) -> Result<Terms> {
         let place = protocol.place();
-        let usual = Terms::USUAL;
+        let usual = protocol.terms();
         let ttl = self.ttl.unwrap_or(usual.ttl());
         let delay = self.delay.unwrap_or(usual.delay());
         let terms = Terms::new(ttl, delay).map_err(|e| e.at(place))?;

@@ -37,11 +37,11 @@ pub use crate::sys::fork::Unshared;
 use crate::claim::Claim;
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder::Holder;
-use crate::lease::Watch;
+use crate::lease::{Terms, Watch};
 use crate::place::{Place, Registry};
 use crate::sys::file as sys_file;
 use crate::timeout::{Deadline, Moment};
-use crate::wait::Stopper;
+use crate::wait::{self, Stopper};
 use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,6 +66,11 @@ pub trait Protocol: Debug + Send + Sync {
 
     /// What it can and cannot promise.
     fn capabilities(&self) -> Capabilities;
+
+    /// How long a holding at this place lasts without a word from its holder, unless the program says so: a place may name it. Of no meaning where nothing is leased.
+    fn terms(&self) -> Terms {
+        Terms::USUAL
+    }
 
     /// What kind of ground the place lies on.
     fn ground(&self) -> Ground {
@@ -280,6 +285,11 @@ pub enum Wake {
     At(Moment),
     /// The bell is rung: [`Bell::listen`].
     Rung(Bell, u32),
+}
+
+/// Give a server a moment in the middle of a try: at most so long, and no longer than until a signal handler runs in this thread, of which the loop is told afterwards.
+pub fn moment(length: Duration) {
+    let _ = wait::moment(length);
 }
 
 /// The ends of those who hold it, as far as they are processes of this machine, and others than this one.
