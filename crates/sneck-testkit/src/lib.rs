@@ -31,6 +31,7 @@
 //! | [`sys`] | the operating system: the only `unsafe` |
 //! | [`task`] | the least of an async runtime |
 //! | [`through`] | a lock whose tries are counted, or take long |
+//! | `etcd` | a real cluster of a test's own (Unix) |
 //! | `postgres` | a real server of a test's own (Unix) |
 //!
 //! No test asserts an absolute time: only order, blocking, counts and lower bounds. [`PATIENCE`] is how long a test waits for
@@ -50,6 +51,8 @@ pub mod conformance;
 #[cfg(unix)]
 pub mod crash;
 pub mod deeds;
+#[cfg(unix)]
+pub mod etcd;
 pub mod folder;
 #[cfg(unix)]
 pub mod interrupt;
