@@ -403,7 +403,9 @@ impl Seat {
             // Only what is no claim at this lock.
             return self.wait();
         }
-        Ok(Attempt::Busy(Busy::new(sighting(&queue), Vec::new())))
+        // Whoever asks again is queued at once.
+        let now = vec![Wake::At(Moment::now())];
+        Ok(Attempt::Busy(Busy::new(sighting(&queue), now)))
     }
 
     /// Step 3.
