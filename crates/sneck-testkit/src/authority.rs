@@ -18,6 +18,8 @@ pub enum Use {
     Server,
     /// A client.
     Client,
+    /// A server that is a client too.
+    Both,
 }
 
 /// When it is valid.
@@ -130,10 +132,15 @@ impl Authority {
     #[must_use]
     pub fn issue(&self, common: &str, names: &[&str], usage: Use, valid: Valid) -> Issued {
         let mut params = params(common, names, valid);
-        params.extended_key_usages = vec![match usage {
-            Use::Server => ExtendedKeyUsagePurpose::ServerAuth,
-            Use::Client => ExtendedKeyUsagePurpose::ClientAuth,
-        }];
+        let (server, client) = (
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        );
+        params.extended_key_usages = match usage {
+            Use::Server => vec![server],
+            Use::Client => vec![client],
+            Use::Both => vec![server, client],
+        };
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         self.written(common, &certificate.pem(), &key)

@@ -54,6 +54,13 @@ pub struct Security {
     pub client: Vec<String>,
 }
 
+/// Whether a member that has no data founds the cluster or joins it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    New,
+    Existing,
+}
+
 #[derive(Debug, Clone)]
 struct Member {
     client: u16,
@@ -141,7 +148,7 @@ impl EtcdServer {
             members: ports.chunks(2).map(member).collect(),
         };
         for member in 0..members {
-            server.launch(member);
+            server.launch(member, State::New);
         }
         let all = (0..members).all(|member| server.is_ready_soon(member));
         all.then_some(server)
@@ -214,7 +221,9 @@ impl EtcdServer {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let started = down(self);
-            started.iter().for_each(|member| self.launch(*member));
+            started
+                .iter()
+                .for_each(|member| self.launch(*member, State::New));
             let ready = |member: &usize| self.is_ready_soon(*member);
             if started.iter().all(ready) {
                 return;
@@ -235,6 +244,36 @@ impl EtcdServer {
     pub fn wipe(&self, member: usize) {
         assert_eq!(self.members[member].pid, None, "it is up");
         fs::remove_dir_all(self.data(member)).expect("its folder");
+    }
+
+    /// Take a member that is down out of the cluster, and put it in again without its data, as an operator does whose disk broke.
+    ///
+    /// # Panics
+    /// When the others do not agree.
+    pub fn replace(&mut self, member: usize) {
+        self.wipe(member);
+        let name = format!("m{member}");
+        let list = self.etcdctl(&["member", "list"]);
+        let line = list
+            .lines()
+            .find(|line| line.contains(&format!(" {name},")));
+        let id = line.and_then(|line| line.split(',').next());
+        let _ = self.etcdctl(&["member", "remove", id.expect("it is a member")]);
+        let peer = format!("--peer-urls=http://127.0.0.1:{}", self.members[member].peer);
+        // Not before those who are left have seen each other for a while.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let added = self.command(&["member", "add", &name, &peer]).output();
+            let added = added.expect("etcdctl");
+            if added.status.success() {
+                break;
+            }
+            let problem = String::from_utf8_lossy(&added.stderr);
+            assert!(Instant::now() < deadline, "it cannot be added: {problem}");
+            thread::sleep(Duration::from_millis(100));
+        }
+        self.launch(member, State::Existing);
+        assert!(self.is_ready_soon(member), "{}", self.log(member));
     }
 
     /// The member that leads.
@@ -359,12 +398,11 @@ impl EtcdServer {
     }
 
     /// A script for the keeper: arguments may hold anything.
-    fn launch(&mut self, member: usize) {
+    fn launch(&mut self, member: usize, state: State) {
         let own = &self.members[member];
         let peer = |member: &Member| format!("http://127.0.0.1:{}", member.peer);
         let all = self.members.iter().enumerate();
         let all: Vec<String> = all.map(|(n, m)| format!("m{n}={}", peer(m))).collect();
-        let is_new = !self.data(member).exists();
         let mut arguments = vec![
             format!("--name=m{member}"),
             format!("--data-dir={}", self.data(member).display()),
@@ -376,8 +414,7 @@ impl EtcdServer {
             "--logger=zap".to_owned(),
             format!("--log-outputs={}", self.log_path(member).display()),
         ];
-        let others_know_it = self.members.iter().any(|m| m.pid.is_some()) && is_new;
-        if others_know_it && self.has_run(member) {
+        if state == State::Existing {
             arguments.push("--initial-cluster-state=existing".to_owned());
         }
         arguments.extend(self.security.member.iter().cloned());
@@ -395,10 +432,6 @@ impl EtcdServer {
         fs::write(&path, script).expect("a script for the keeper");
         let pid = self.order(&format!("start {}", path.display()));
         self.members[member].pid = Some(pid.parse().expect("its number"));
-    }
-
-    fn has_run(&self, member: usize) -> bool {
-        self.folder.join(format!("start{member}")).exists()
     }
 
     /// Whether it comes to serve; false if it ends instead.

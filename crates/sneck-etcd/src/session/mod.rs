@@ -47,6 +47,14 @@ pub(crate) struct Session {
     member: usize,
     /// What shows who we are. None: not asked for yet, or nobody has to be anybody.
     token: Option<Arc<str>>,
+    heard: Heard,
+}
+
+/// Whether it has ever answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    Answers,
 }
 
 impl Session {
@@ -96,6 +104,7 @@ impl Session {
             cluster: cluster.clone(),
             member,
             token: None,
+            heard: Heard::Nothing,
         })
     }
 
@@ -156,6 +165,7 @@ impl Session {
 
     fn answer(&mut self, deadline: &Deadline) -> Result<Answer, Fault> {
         let response = self.http.response(deadline).map_err(|b| self.broken(b))?;
+        self.heard = Heard::Answers;
         let value: Option<Value> = first_value(&response.body);
         match value {
             Some(value) if response.status == 200 && value.get("error").is_none() => {
@@ -253,6 +263,13 @@ impl Session {
     fn broken(&self, broken: Broken) -> Fault {
         match broken {
             Broken::Net(error) => Fault::net(&error),
+            // etcd's port for TLS does so with whoever does not speak it.
+            Broken::Ended
+                if self.heard == Heard::Nothing && !self.http.connection().is_encrypted() =>
+            {
+                let what = "it closed the connection without an answer; perhaps it wants an encrypted one (etcds://)";
+                self.fault(Kind::Unreachable, what)
+            }
             Broken::Ended => self.fault(Kind::Unreachable, "the other side closed the connection"),
             Broken::Silent => self.fault(Kind::Silent, "no answer in time"),
             Broken::Foreign(start) => {
