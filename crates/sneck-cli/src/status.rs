@@ -5,6 +5,7 @@ use crate::exit::Exit;
 use crate::families::{self, Unseen};
 use crate::plan::{Form, Status};
 use serde::Serialize;
+use sneck::protocol::Reach;
 use sneck::{Error, Holder, Lock, Place, Registry, Sighting, Verdict, text};
 use std::io::{self, Write};
 use std::time::SystemTime;
@@ -53,6 +54,8 @@ struct Report {
     words: String,
     advice: Option<String>,
     holders: Vec<Party>,
+    /// Who waits for it, first the one who is next, where a server shows them.
+    waiters: Vec<Party>,
     /// Who holds the same file by the other family of kernel locks.
     unseen: Vec<Party>,
     #[serde(skip)]
@@ -78,6 +81,8 @@ struct Party {
     host: Option<String>,
     user: Option<String>,
     command: Option<String>,
+    label: Option<String>,
+    token: Option<u64>,
     mode: Option<String>,
     /// Since when it holds; UTC.
     since: Option<String>,
@@ -154,12 +159,20 @@ impl Report {
         };
         let advice = advice.or_else(|| unseen.as_ref().map(Unseen::advice));
         let others = unseen.as_ref().map(Unseen::words);
-        let words = [Some(words), others, advice.clone()];
+        // Those who wait for a lock of this machine are known to nobody.
+        let waiters = match (&seen, lock.capabilities().reach) {
+            (Sighting::Held { .. }, Reach::Network) => lock.waiters()?,
+            _ => Vec::new(),
+        };
+        let names: Vec<String> = waiters.iter().map(Holder::to_string).collect();
+        let waiting = (!names.is_empty()).then(|| format!("waited for by {}", names.join("; ")));
+        let words = [Some(words), waiting, others, advice.clone()];
         Ok(Report {
             verdict: verdict.as_ref().map(word),
             words: words.into_iter().flatten().collect::<Vec<_>>().join("; "),
             advice,
             holders: parties(seen.holders()),
+            waiters: parties(&waiters),
             unseen: parties(unseen.as_ref().map_or(&[], Unseen::holders)),
             ..Report::new(place, state, exit)
         })
@@ -175,6 +188,7 @@ impl Report {
             words: String::new(),
             advice: None,
             holders: Vec::new(),
+            waiters: Vec::new(),
             unseen: Vec::new(),
             exit,
         }
@@ -231,6 +245,8 @@ impl Party {
             host: holder.host.clone(),
             user: holder.user.clone(),
             command: holder.command.clone(),
+            label: holder.label.clone(),
+            token: holder.token,
             mode: holder.mode.map(|m| m.to_string()),
             since: time(holder.since),
             started: time(holder.started),

@@ -57,14 +57,15 @@ pub(crate) fn candidate(protocol: &dyn Protocol, seen: &Sighting, by: Judge) -> 
             holders,
             mark: Some(mark),
         } => {
-            let [holder] = holders.as_slice() else {
-                return None;
-            };
+            // Readers at a server have one mark: as old as the youngest of them, and gone when all are.
+            let holder = holders.iter().max_by_key(|holder| holder.since)?;
             let ground = protocol.ground();
+            let judge = |holder| stale::judge(holder, Some(mark), ground, by);
+            let alive = holders.iter().map(judge).find(|verdict| !verdict.is_gone());
             Some(Candidate {
                 holder: holder.clone(),
                 mark: mark.clone(),
-                verdict: stale::judge(holder, Some(mark), ground, by),
+                verdict: alive.unwrap_or_else(|| judge(holder)),
             })
         }
         Sighting::Damaged {
