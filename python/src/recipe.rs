@@ -17,6 +17,7 @@ pub(crate) fn registry() -> &'static Registry {
     static ALL: OnceLock<Registry> = OnceLock::new();
     ALL.get_or_init(|| {
         let mut registry = Registry::local();
+        sneck_etcd::register(&mut registry);
         sneck_postgres::register(&mut registry);
         registry
     })

@@ -116,6 +116,8 @@ impl From<&ProtocolsArgs> for Form {
 pub(crate) fn registry() -> Registry {
     #[allow(unused_mut)] // without any server there is nothing to add
     let mut registry = Registry::local();
+    #[cfg(feature = "etcd")]
+    sneck_etcd::register(&mut registry);
     #[cfg(feature = "postgres")]
     sneck_postgres::register(&mut registry);
     registry

@@ -33,7 +33,7 @@
 use crate::client::{Client, Cluster, PATIENCE};
 use crate::config::Config;
 use crate::keys::{Entry, Facts, Keys, Range, holding};
-use crate::session::{Fault, Kind, Question, Seen, Watching, number};
+use crate::session::{Fault, Kind, Question, Seen, Watching, decoded, encoded, number};
 use crate::tenure::{Shared, Since, Stay, made_in, only_key, put, revoke};
 use serde_json::{Value, json};
 use sneck::lease::{Lease, Leased, Terms};
@@ -144,23 +144,28 @@ fn sighting(queue: &[Entry]) -> Sighting {
     if holders.is_empty() {
         return Sighting::Free;
     }
-    let mark = match holders {
-        [one] => Some(mark(one)),
-        _ => None,
-    };
     Sighting::Held {
         holders: holders.iter().map(Entry::holder).collect(),
-        mark,
+        mark: Some(mark(holders)),
     }
 }
 
-fn mark(entry: &Entry) -> Mark {
-    // Whether the lease is that claim's alone: whoever uses a stock client may have other keys on it.
-    let own = u64::from(entry.facts.is_some());
+/// All claims that hold: what was seen is removed as a whole, or not at all.
+fn mark(holders: &[Entry]) -> Mark {
+    let each = holders.iter().map(|entry| {
+        json!({
+            "key": encoded(&entry.key),
+            "revision": entry.revision,
+            "lease": entry.lease,
+            // Whether the lease is that claim's alone: whoever uses a stock client may have other keys on it.
+            "ours": entry.facts.is_some(),
+        })
+    });
+    let youngest = holders.iter().map(|entry| entry.revision).max();
     Mark {
-        inode: (own, entry.lease),
-        changed: i128::from(entry.revision),
-        content: entry.key.clone(),
+        inode: (0, 0),
+        changed: i128::from(youngest.unwrap_or(0)),
+        content: Value::Array(each.collect()).to_string().into_bytes(),
     }
 }
 
@@ -222,12 +227,19 @@ impl Protocol for Etcd {
             return Ok(Removal::Unsupported);
         }
         let target = &self.target;
-        let (own, lease) = seen.inode;
-        let revision = u64::try_from(seen.changed).unwrap_or(0);
-        let delete = json!({"request_delete_range": only_key(&seen.content)});
-        let question = txn(&[made_in(&seen.content, revision)], &[delete], &[]);
+        let seen: Vec<Value> = serde_json::from_slice(&seen.content).unwrap_or_default();
+        let key = |claim: &Value| decoded(claim["key"].as_str()?);
+        let (mut stand, mut delete) = (Vec::new(), Vec::new());
+        for claim in &seen {
+            let key = key(claim).unwrap_or_default();
+            stand.push(made_in(&key, number(&claim["revision"]).unwrap_or(0)));
+            delete.push(json!({"request_delete_range": {"key": encoded(&key)}}));
+        }
+        if delete.is_empty() {
+            return Ok(Removal::Changed);
+        }
         let mut client = Client::new(&target.cluster);
-        let answer = client.ask_for(question, within(PATIENCE));
+        let answer = client.ask_for(txn(&stand, &delete, &[]), within(PATIENCE));
         let answer = match answer.and_then(|answer| answer) {
             Ok(answer) => answer,
             Err(fault) if fault.kind == Kind::Refused => return Ok(Removal::NotAllowed),
@@ -236,10 +248,11 @@ impl Protocol for Etcd {
         if answer["succeeded"].as_bool() != Some(true) {
             return Ok(Removal::Changed);
         }
-        if own == 1 {
-            // So that its holder hears of it. The claim is gone already, whatever comes of this.
-            let _ = client.ask_for(revoke(lease), within(WITHDRAW));
-        }
+        // So that their holders hear of it. The claims are gone already, whatever comes of this.
+        let ours = seen.iter().filter(|claim| claim["ours"] == json!(true));
+        let leases = ours.filter_map(|claim| number(&claim["lease"]));
+        let leases: Vec<Question> = leases.map(revoke).collect();
+        let _ = client.ask(&leases, within(WITHDRAW));
         Ok(Removal::Removed)
     }
 }

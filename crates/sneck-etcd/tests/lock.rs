@@ -237,6 +237,21 @@ fn what_is_forced_away_is_lost_by_its_holder_and_the_next_token_is_higher() {
 }
 
 #[test]
+fn readers_are_forced_away_together() {
+    let place = server().place("readers?ttl=2s&lock-delay=1s");
+    let readers = [shared(&place), shared(&place)].map(|l| l.acquire().expect("it is free"));
+    let seen = lock(&place).holder().expect("one can look");
+    assert_eq!(seen.holders().len(), 2);
+    let cleared = lock(&place).force_release().expect("one may");
+    assert!(matches!(cleared, Cleared::Removed { .. }), "{cleared:?}");
+    queue_is("readers", 0);
+    for reader in &readers {
+        let outcome = reader.until_lost(sneck_testkit::PATIENCE);
+        assert!(matches!(outcome, Some(Outcome::Lost(_))), "{outcome:?}");
+    }
+}
+
+#[test]
 fn a_key_that_somebody_deletes_is_noticed_and_a_waiter_goes_in_again() {
     let place = server().place("deleted?ttl=2s&lock-delay=1s");
     let guard = lock(&place).acquire().expect("it is free");

@@ -45,6 +45,7 @@
 //! | `fcntl+dotlock:path`, `flock+pidfile:path`, … | a kernel lock on the file, and a claim at `path.lock` | mail software | what the claim leaves |
 //! | `memory:name`, `memory:` | nothing: threads of this process only; see [`Lock::in_memory`] | nobody | nothing |
 //! | `postgres://…` (crate `sneck-postgres`) | an advisory lock | `pg_advisory_lock` | a free lock |
+//! | `etcd://…` (crate `sneck-etcd`) | a key on a lease | `etcdctl lock` | a lock that is free when its lease has ended |
 //!
 //! # Tasks
 //!

@@ -14,6 +14,8 @@ LOCK is a place:
   symlink:PATH       a symbolic link to the holder's pid, as Twisted makes it
   postgres://HOST/NAME or postgres://USER@HOST:PORT/DATABASE/NAME
                      an advisory lock of a PostgreSQL server
+  etcd://HOST/NAME or etcds://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME
+                     a key on a lease in etcd; excludes etcdctl lock NAME
 Protocols are joined by +: flock or fcntl or both lock PATH itself, and one of those that make
 something of their own stands beside it at PATH.lock, as in fcntl+dotlock:/var/mail/ada";
 

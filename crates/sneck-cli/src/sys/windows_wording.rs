@@ -10,6 +10,8 @@ LOCK is a place:
   symlink:PATH       a directory with the holder's pid, as Twisted makes it on Windows
   postgres://HOST/NAME or postgres://USER@HOST:PORT/DATABASE/NAME
                      an advisory lock of a PostgreSQL server
+  etcd://HOST/NAME or etcds://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME
+                     a key on a lease in etcd; excludes etcdctl lock NAME
 Not on Windows are fcntl:PATH, shlock:PATH and dotlock:PATH. Protocols are joined by +: flock locks
 PATH itself, and one of those that make something of their own stands beside it at PATH.lock, as in
 flock+pidfile:job";
