@@ -17,7 +17,8 @@
 //! | `session/` | one connection to one member: HTTP, questions and answers, a watch |
 //! | `client.rs` | one claimant's way to the cluster: its session, and the next member when one fails |
 //! | `keys.rs` | which keys are claims, and what is written there |
-//! | `protocol.rs` | the lock: the steps of a claimant |
+//! | `protocol.rs` | the lock: who waits for whom, looking, removing; the steps of a claimant in words |
+//! | `seat.rs` | a claimant: those steps |
 //! | `tenure.rs` | the stay on a lease: kept, given up |
 //!
 //! Not for: anything else that etcd can do; this is no client library.
@@ -29,6 +30,7 @@ mod client;
 pub mod config;
 mod keys;
 mod protocol;
+mod seat;
 mod session;
 mod tenure;
 
