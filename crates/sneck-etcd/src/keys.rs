@@ -13,6 +13,7 @@
 use crate::session::{decoded, encoded, number};
 use serde_json::{Map, Value, json};
 use sneck::{Claim, Holder, Mode, Source};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 const SHARED: &str = "shared-";
@@ -149,7 +150,7 @@ pub(crate) fn holding(queue: &[Entry]) -> usize {
 pub(crate) struct Facts(Map<String, Value>);
 
 impl Facts {
-    pub(crate) fn of(claim: &Claim) -> Facts {
+    fn of(claim: &Claim) -> Facts {
         let holder = claim.holder();
         let mut facts = Map::new();
         facts.insert("sneck".into(), json!(1));
@@ -166,8 +167,14 @@ impl Facts {
         if let Some(pid) = holder.pid {
             facts.insert("pid".into(), json!(pid));
         }
-        facts.insert("asked".into(), json!(now()));
         Facts(facts)
+    }
+
+    /// The same, of one who asks now.
+    fn asked(&self) -> Facts {
+        let mut facts = self.clone();
+        facts.0.insert("asked".into(), json!(now()));
+        facts
     }
 
     /// The same, of one who holds from now on.
@@ -201,6 +208,28 @@ impl Facts {
         let pid = self.0.get("pid").and_then(Value::as_u64);
         holder.pid = pid.and_then(|pid| u32::try_from(pid).ok());
         holder.since = time("since");
+    }
+}
+
+/// The facts of those who claimed last. Looking them up (/proc, the list of users) takes a good part of a quick cycle.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<Option<(Who, Facts)>>);
+
+/// For whom they hold: this process, the one it claims for, and its label. (A process that becomes another program by exec keeps its number, and not us.)
+type Who = (u32, u32, Option<String>);
+
+impl Known {
+    /// Nobody waits for the mutex: in a forked child it may be held by a thread that is not there.
+    pub(crate) fn facts(&self, claim: &Claim) -> Facts {
+        let label = claim.label().map(str::to_owned);
+        let who = (std::process::id(), claim.party().pid(), label);
+        let Ok(mut known) = self.0.try_lock() else {
+            return Facts::of(claim).asked();
+        };
+        match &*known {
+            Some((last, facts)) if *last == who => facts.asked(),
+            _ => known.insert((who, Facts::of(claim))).1.asked(),
+        }
     }
 }
 

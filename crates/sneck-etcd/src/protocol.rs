@@ -32,7 +32,7 @@
 
 use crate::client::{Client, Cluster, PATIENCE};
 use crate::config::Config;
-use crate::keys::{Entry, Keys, Range, holding};
+use crate::keys::{Entry, Keys, Known, Range, holding};
 use crate::seat::{Seat, WITHDRAW};
 use crate::session::{Fault, Kind, Question, decoded, encoded, number};
 use crate::tenure::{made_in, revoke};
@@ -60,6 +60,7 @@ pub(crate) struct Target {
     pub(crate) place: Place,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) keys: Keys,
+    pub(crate) known: Known,
 }
 
 impl Etcd {
@@ -80,6 +81,7 @@ impl Etcd {
                 place: place.clone(),
                 cluster: Arc::new(Cluster::new(config)),
                 keys,
+                known: Known::default(),
             }),
         })
     }

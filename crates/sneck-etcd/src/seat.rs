@@ -85,7 +85,7 @@ impl Seat {
         Seat {
             target: target.clone(),
             client: Client::new(&target.cluster),
-            facts: Facts::of(claim),
+            facts: target.known.facts(claim),
             claim: claim.clone(),
             state: State::Outside,
             tried: Tried::No,
