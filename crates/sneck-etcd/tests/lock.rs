@@ -185,7 +185,7 @@ fn whoever_gives_up_or_only_tries_leaves_neither_key_nor_lease() {
     let guard = lock(&place).acquire().expect("it is free");
     let only = server.keys("");
     for timeout in [Timeout::Once, Timeout::After(stage::MOMENT)] {
-        let other = lock(&place);
+        let other = lock(&elsewhere(&place));
         let refused = thread::spawn(move || other.acquire_until(timeout).map(drop));
         let error = refused.join().expect("no panic").expect_err("it is held");
         assert!(error.is_held(), "{error}");
@@ -270,6 +270,23 @@ fn a_key_that_somebody_deletes_is_noticed_and_a_waiter_goes_in_again() {
     assert!(matches!(outcome, Some(Outcome::Lost(why)) if why.contains("removed")));
     let next = waiter.wait().expect("it came free");
     assert!(token(&next) > token(&guard));
+}
+
+#[test]
+fn whoever_is_woken_holds_only_what_is_there() {
+    let place = server().place("woken");
+    let guard = lock(&place).acquire().expect("it is free");
+    let other = elsewhere(&place);
+    let waiter = block::start(move || lock(&other).acquire());
+    queue_is("woken", 2);
+    // Its next renewal, which would tell, is seconds away.
+    let _ = server().etcdctl(&["del", &server().keys("woken/")[1]]);
+    guard.release().expect("it is held");
+    let next = waiter.wait().expect("it went in again");
+    let seen = lock(&place).holder().expect("one can look");
+    let tokens: Vec<_> = seen.holders().iter().map(|h| h.token).collect();
+    assert_eq!(tokens, [next.token()]);
+    next.release().expect("it is held");
 }
 
 #[test]
