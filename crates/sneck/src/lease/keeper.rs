@@ -65,7 +65,7 @@ struct Shared {
     state: Mutex<State>,
     /// Rung when the keeper is to stop.
     stop: Bell,
-    /// Rung when it has.
+    /// Rung when the stay is back from it.
     home: Bell,
 }
 
@@ -73,7 +73,7 @@ struct Shared {
 struct State {
     /// Until when the holder may believe it.
     expires: Moment,
-    /// With the keeper as long as that runs.
+    /// With the keeper while that says a word.
     tenure: Option<Box<dyn Tenure>>,
     stops: bool,
     /// What went wrong when it was last renewed.
@@ -123,7 +123,7 @@ impl Lease {
             watch: Watch::new(),
             state: Mutex::new(State {
                 expires: later(said, terms.ttl()),
-                tenure: None,
+                tenure: Some(tenure),
                 stops: false,
                 trouble: None,
             }),
@@ -132,10 +132,9 @@ impl Lease {
         });
         let keeper = Keeper {
             shared: shared.clone(),
-            tenure: Some(tenure),
             due: later(said, terms.pace()),
         };
-        // Without a thread it ends when its time is over, as the holder will see. The keeper, dropped unused, brings the stay home.
+        // Without a thread it ends when its time is over, as the holder will see.
         if let Err(error) = thread::spawn_deaf("sneck-lease", move || keeper.run()) {
             shared.state().trouble = Some(format!("no thread to renew it: {error}"));
         }
@@ -211,9 +210,21 @@ impl Drop for Lease {
 
 struct Keeper {
     shared: Arc<Shared>,
-    tenure: Option<Box<dyn Tenure>>,
     /// When the next word is to be said.
     due: Moment,
+}
+
+/// The stay, for the length of one word: it comes back however that ends. Between two words it is at home, so that whoever releases need not wait for a thread to wake up.
+struct Lent<'a> {
+    shared: &'a Shared,
+    tenure: Option<Box<dyn Tenure>>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.shared.state().tenure = self.tenure.take();
+        self.shared.home.ring();
+    }
 }
 
 /// What the keeper does next.
@@ -252,13 +263,26 @@ impl Keeper {
     }
 
     fn renew(&mut self) {
-        let Some(tenure) = &mut self.tenure else {
-            return;
-        };
         let terms = self.shared.terms;
         let said = Moment::now();
-        let by = later(said, terms.pace()).min(self.shared.state().expires);
-        match tenure.renew(by) {
+        let mut state = self.shared.state();
+        let by = later(said, terms.pace()).min(state.expires);
+        // Not there: somebody releases it.
+        let Some(tenure) = state.tenure.take() else {
+            return;
+        };
+        drop(state);
+        let mut lent = Lent {
+            shared: &self.shared,
+            tenure: Some(tenure),
+        };
+        let answer = match &mut lent.tenure {
+            Some(tenure) => tenure.renew(by),
+            None => return,
+        };
+        // Before it is told: whoever is told may want to release.
+        drop(lent);
+        match answer {
             Ok(Renewed::Kept) => {
                 let mut state = self.shared.state();
                 // 1. We say a word. 2. This process is stopped. 3. Our time is over, and the holder is told. 4. The answer is read: it comes too late.
@@ -283,23 +307,19 @@ impl Keeper {
     }
 
     fn sleep(&mut self, stop: Wake, until: Moment) {
-        let hints = self.tenure.as_ref().map(|t| t.wakes()).unwrap_or_default();
+        let hints = self.shared.state().tenure.as_ref().map(|t| t.wakes());
+        let hints = hints.unwrap_or_default();
         let quiet = hints.is_empty();
         let wakes = hints.into_iter().chain([stop, Wake::At(until)]).collect();
         Armed::new(wakes).sleep(until.until());
         if quiet {
             return;
         }
-        if let Some(why) = self.tenure.as_mut().and_then(|t| t.notice()) {
+        // The mutex is free again before anybody is told.
+        let noticed = self.shared.state().tenure.as_mut().and_then(|t| t.notice());
+        if let Some(why) = noticed {
             self.shared.watch.end(Outcome::Lost(why));
         }
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.shared.state().tenure = self.tenure.take();
-        self.shared.home.ring();
     }
 }
 
