@@ -94,7 +94,7 @@ mod unix {
             String::from_utf8_lossy(&answer).into_owned()
         }
 
-        /// What an uncontended lock asks: a lease, a key, a look and the end of the lease.
+        /// What an uncontended lock asks: a lease, a key, and the end of both.
         fn cycle(&mut self) {
             let granted = self.ask(&[("/v3/lease/grant", "{\"TTL\":\"20\"}".into())]);
             let lease = granted
@@ -109,7 +109,10 @@ mod unix {
             );
             self.ask(&[("/v3/kv/txn", txn)]);
             self.ask(&[
-                ("/v3/kv/range", format!("{{{key}}}")),
+                (
+                    "/v3/kv/txn",
+                    format!("{{\"compare\":[{{{key},\"target\":\"VERSION\",\"version\":\"1\"}}],\"success\":[{{\"request_delete_range\":{{{key}}}}}]}}"),
+                ),
                 ("/v3/lease/revoke", format!("{{\"ID\":\"{lease}\"}}")),
             ]);
         }

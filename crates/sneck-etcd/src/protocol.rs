@@ -1,7 +1,7 @@
 //! The lock itself: a key on a lease, in the order in which the keys were made.
 //!
 //! Downsides. Whoever falls silent keeps the others waiting until its lease ends: `ttl` and the lock delay, in whole seconds, 2 at least. A lock costs the cluster two writes to its
-//! log and giving it back one more. One that waits has two connections and a thread. No quorum, no lock. A cluster that is restored from a backup hands out old revisions
+//! log and giving it back two more. One that waits has two connections and a thread. No quorum, no lock. A cluster that is restored from a backup hands out old revisions
 //! again (`etcdctl snapshot restore --bump-revision`, from 3.5.10 on, prevents it), and one that lost all its data begins at 1.
 //!
 //! Bytes. `name/LEASE` is an exclusive claim, `name/shared-LEASE` a shared one (`keys.rs`); the value says in JSON who it is. Each claim is attached to a lease of its own, and goes with it.
@@ -26,7 +26,7 @@
 //! 3. Asked again: make the key in any case. Its revision is our place in the queue. From now on the lease is kept alive.
 //! 4. Look, linearizable: is our key there, and which is the last one in the way before it? None: held, with this very look (R8). Gone: begin at 1.
 //! 5. Watch that one for its removal, from the revision after the look. When it goes, or the watch ends, or a third of the lease is over: 4.
-//! 6. To withdraw or to release: end the lease, with which the key goes. An answer that was lost is asked for again; see `Client::ask` for why that does no harm (R7).
+//! 6. To release: delete the key, if it is the one that we made (R9), and end the lease, in one go. To withdraw: end the lease, with which the key goes. An answer that was lost is asked for again; see `Client::ask` for why that does no harm (R7).
 //!
 //! A member that fails is replaced by the next one at any step. While nobody answers, one who waits goes on waiting as long as its lease lasts.
 

@@ -116,24 +116,18 @@ impl Tenure for Stay {
         Ok(Renewed::Kept)
     }
 
-    /// Ending the lease removes the key that is attached to it, which is this claim and no other: its name is the lease's number, and none is given out twice. Whether it
-    /// was there still is looked up first, in the same go: one write to the log of the cluster instead of two.
+    /// The key goes if it is still the one that we made, and with that the next one is let in; then the lease, which nothing else is attached to. Both are asked in one go.
     fn release(&mut self, by: Moment) -> Result<()> {
         self.client.accept(self.shared.spare());
         let revision = self.shared.revision.load(Ordering::Acquire);
-        let questions = [read(&self.key), revoke(self.lease)];
+        let questions = [delete(&self.key, revision), revoke(self.lease)];
         let answers = self.client.ask(&questions, by);
         let answers = answers.map_err(|fault| self.failed(&fault, "release"))?;
         self.client.close();
-        let stood = Stay::stands(&answers.each[0], revision);
-        let ended = match &answers.each[1] {
-            Ok(_) => true,
-            Err(fault) if fault.kind == Kind::NotFound => false,
-            Err(fault) => return Err(self.failed(fault, "release")),
-        };
-        let stood = stood.map_err(|fault| self.failed(&fault, "release"))?;
-        // The first asking may have ended it.
-        if (stood && ended) || answers.asked == Asked::Again {
+        let deleted = answers.each[0].as_ref();
+        let deleted = deleted.map_err(|fault| self.failed(fault, "release"))?;
+        // The first asking may have deleted it. What became of the lease is of no matter: without its key it is nobody's.
+        if deleted["succeeded"].as_bool() == Some(true) || answers.asked == Asked::Again {
             return Ok(());
         }
         let what = "the lock was lost while it was held: its key was not there any more";
@@ -178,6 +172,16 @@ pub(crate) fn put(key: &[u8], lease: u64, facts: &Facts) -> Value {
         "value": facts.written(),
         "lease": lease.to_string(),
     }})
+}
+
+fn delete(key: &[u8], revision: u64) -> Question {
+    Question::new(
+        "/v3/kv/txn",
+        json!({
+            "compare": [made_in(key, revision)],
+            "success": [{"request_delete_range": {"key": encoded(key)}}],
+        }),
+    )
 }
 
 fn rewrite(key: &[u8], revision: u64, lease: u64, facts: &Facts) -> Question {

@@ -230,6 +230,6 @@ fn many_who_say_who_they_are_need_not_do_so_each_time() {
     for _ in 0..4 {
         drop(ada.acquire().expect("she may"));
     }
-    // A lease, a key, and both away.
+    // A lease; a key; both away.
     assert_eq!(proxy.requests() - before, 4 * 3);
 }
