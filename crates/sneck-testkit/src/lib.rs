@@ -32,7 +32,7 @@
 //! | [`task`] | the least of an async runtime |
 //! | [`through`] | a lock whose tries are counted, or take long |
 //! | `etcd` | a real cluster of a test's own (Unix) |
-//! | `postgres` | a real server of a test's own (Unix) |
+//! | `postgres`, `redis` | real servers of a test's own (Unix) |
 //!
 //! No test asserts an absolute time: only order, blocking, counts and lower bounds. [`PATIENCE`] is how long a test waits for
 //! what must happen before it says that it does not.
@@ -63,6 +63,8 @@ pub mod postgres;
 pub mod proxy;
 #[cfg(unix)]
 pub mod race;
+#[cfg(unix)]
+pub mod redis;
 pub mod storm;
 pub mod sys;
 pub mod task;
@@ -74,7 +76,8 @@ pub use folder::Folder;
 pub use journal::Journal;
 pub use through::{Counts, Through};
 
-use sneck::{Lock, LockBuilder, Registry, Waiting};
+use sneck::protocol::Leasing;
+use sneck::{Lock, LockBuilder, Place, Registry, Waiting};
 use std::time::Duration;
 
 /// How long a test waits for what must happen. Generous: it is only ever waited for in vain by a test that fails.
@@ -120,6 +123,18 @@ impl Setup {
             .waiting(self.waiting)
     }
 
+    /// The same; where there are leases, short ones, since those of killed holders are waited for.
+    fn leased(&self, place: &Place) -> LockBuilder {
+        let builder = self.builder();
+        let lock = self.builder().at(place);
+        match lock.expect("the place makes sense").capabilities().lease {
+            Leasing::None => builder,
+            Leasing::Leased { shortest, .. } => builder
+                .ttl(shortest.max(Duration::from_secs(2)))
+                .lock_delay(Duration::from_millis(100)),
+        }
+    }
+
     /// Another handle of the lock.
     pub fn lock(&self) -> Lock {
         self.lock_with(|builder| builder)
@@ -130,7 +145,7 @@ impl Setup {
         let place = (self.registry)()
             .place(&self.place)
             .expect("the place of the test can be read");
-        change(self.builder())
+        change(self.leased(&place))
             .at(&place)
             .expect("the place of the test makes sense to its protocol")
     }

@@ -1,0 +1,274 @@
+//! A real Redis server of a test's own: started in a fresh folder on a free port, stopped, killed and restarted at will, and gone without a trace when the test process
+//! ends, however it ends.
+//!
+//! It is no mock, and not fit for data: nothing is saved, unless a test asks for it. It knows nothing of locks.
+
+#![cfg(unix)]
+
+use crate::Folder;
+use std::fmt;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to start; on a busy machine it can be many times the usual moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The keeper is the server's parent, so that it alone can stop the server by a number that cannot have been given to another process yet. It lives as long as its
+/// standard input is open, that is, as long as the test process lives; then it kills the server. Signals do not end it before, since it may share a terminal with the tests.
+const KEEPER: &str = r#"
+trap '' HUP INT TERM PIPE
+pid=
+while read -r verb argument; do
+    case $verb in
+    start)
+        eval "set -- $argument"
+        if command -v setpriv >/dev/null; then set -- setpriv --pdeathsig KILL "$@"; fi
+        "$@" </dev/null >>"$FOLDER/out" 2>&1 &
+        pid=$!
+        echo "$pid"
+        ;;
+    *)
+        kill -s "$verb" "$pid"
+        case $verb in KILL|TERM) wait "$pid"; pid= ;; esac
+        echo done
+        ;;
+    esac
+done
+if [ -n "$pid" ]; then kill -s CONT "$pid"; kill -s KILL "$pid"; wait "$pid"; fi
+rm -rf "$FOLDER"
+"#;
+
+/// A private Redis server. Dropping it stops it and removes its folder.
+pub struct RedisServer {
+    keeper: Child,
+    orders: Option<ChildStdin>,
+    replies: BufReader<ChildStdout>,
+    folder: Folder,
+    options: Vec<String>,
+    port: u16,
+    pid: u32,
+    running: bool,
+}
+
+impl RedisServer {
+    /// Starts a fresh server without a password, and waits until it answers.
+    ///
+    /// # Panics
+    /// When Redis is not installed, or does not start.
+    #[must_use]
+    pub fn start() -> RedisServer {
+        RedisServer::start_with(&[])
+    }
+
+    /// As [`RedisServer::start`], with these options more, as on the command line of `redis-server`.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    #[must_use]
+    pub fn start_with(options: &[&str]) -> RedisServer {
+        let folder = Folder::new();
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER])
+            .env("FOLDER", folder.path())
+            .env_remove("REDISCLI_AUTH")
+            .current_dir("/")
+            // An interrupt at the terminal is for the tests; the keeper hears of it by their end.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh");
+        let orders = keeper.stdin.take();
+        let replies = BufReader::new(keeper.stdout.take().expect("a pipe"));
+        let mut server = RedisServer {
+            keeper,
+            orders,
+            replies,
+            folder,
+            options: options.iter().map(ToString::to_string).collect(),
+            port: 0,
+            pid: 0,
+            running: false,
+        };
+        // Between our looking for a free port and the server's taking it, another may take it.
+        for _ in 0..5 {
+            server.port = free_port();
+            if server.launch(&[]) {
+                return server;
+            }
+        }
+        panic!("redis-server did not start:\n{}", server.log());
+    }
+
+    /// One server for all tests of this process that neither stop it nor change its settings.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    #[must_use]
+    pub fn shared() -> &'static RedisServer {
+        static SHARED: OnceLock<RedisServer> = OnceLock::new();
+        SHARED.get_or_init(RedisServer::start)
+    }
+
+    /// The place of the lock `name` on this server; `name` is written as it stands.
+    #[must_use]
+    pub fn place(&self, name: &str) -> String {
+        format!("redis://127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// The port on 127.0.0.1, which stays the same after a restart.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its folder: the socket file `socket` stands there.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Kills it at one blow. It stays down until [`RedisServer::restart`].
+    ///
+    /// # Panics
+    /// When it is down already.
+    pub fn kill9(&mut self) {
+        assert!(self.running, "the server is down already");
+        self.order("KILL");
+        self.running = false;
+    }
+
+    /// Stops it, unless it is down already, and starts it again. What was not saved is gone.
+    ///
+    /// # Panics
+    /// When it does not start again.
+    pub fn restart(&mut self) {
+        self.restart_under(&[]);
+    }
+
+    /// The same, under another program: `["faketime", "-f", "+1h"]`.
+    ///
+    /// # Panics
+    /// As [`RedisServer::restart`].
+    pub fn restart_under(&mut self, program: &[&str]) {
+        if self.running {
+            self.order("TERM");
+            self.running = false;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while !self.launch(program) {
+            let in_time = Instant::now() < deadline;
+            assert!(in_time, "redis-server did not restart:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Lets it stand still, or go on (`STOP`, `CONT`).
+    pub fn signal(&mut self, signal: &str) {
+        self.order(signal);
+    }
+
+    /// What `redis-cli` prints for these words.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    #[must_use]
+    pub fn cli(&self, words: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(words)
+            .env_remove("REDISCLI_AUTH")
+            .output()
+            .expect("redis-cli: install the Debian package redis-tools");
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.trim_end().to_owned()
+    }
+
+    /// What the server has said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("out")).unwrap_or_default()
+    }
+
+    fn order(&mut self, order: &str) -> String {
+        let orders = self.orders.as_mut().expect("open until the end");
+        writeln!(orders, "{order}").expect("an order to the keeper");
+        let mut reply = String::new();
+        let read = self.replies.read_line(&mut reply);
+        read.expect("a reply of the keeper");
+        reply.trim_end().to_owned()
+    }
+
+    /// Starts the server on its port; false if it ended instead of answering.
+    fn launch(&mut self, program: &[&str]) -> bool {
+        let folder = self.folder.path().display().to_string();
+        let port = self.port.to_string();
+        let socket = format!("{folder}/socket");
+        let usual = [
+            "redis-server", "--port", &port, "--bind", "127.0.0.1", "--dir", &folder, "--save", "",
+            "--appendonly", "no", "--daemonize", "no", "--unixsocket", &socket,
+        ];
+        let words = program.iter().chain(&usual).map(ToString::to_string);
+        let words: Vec<String> = words.chain(self.options.clone()).map(|w| quoted(&w)).collect();
+        let pid = self.order(&format!("start {}", words.join(" ")));
+        self.running = true;
+        self.pid = pid.parse().expect("the server's number");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // A server that wants certificates says nothing in clear: that it takes connections must do.
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.is_there() {
+                return true;
+            }
+            if !self.is_there() {
+                self.order("KILL");
+                self.running = false;
+                return false;
+            }
+            let in_time = Instant::now() < deadline;
+            assert!(in_time, "redis-server does not answer:\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether the keeper's child runs: one that has ended is a zombie, since the keeper has not waited for it.
+    fn is_there(&self) -> bool {
+        let state = Command::new("ps").args(["-o", "stat=", "-p", &self.pid.to_string()]).output();
+        let state = state.map(|output| output.stdout).unwrap_or_default();
+        !state.is_empty() && !state.starts_with(b"Z")
+    }
+}
+
+/// For the keeper's `eval`.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // The end of its input is the keeper's order to clear up.
+        drop(self.orders.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+impl fmt::Debug for RedisServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisServer")
+            .field("port", &self.port)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its number").port()
+}
