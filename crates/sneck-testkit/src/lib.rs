@@ -77,7 +77,7 @@ pub use journal::Journal;
 pub use through::{Counts, Through};
 
 use sneck::protocol::Leasing;
-use sneck::{Lock, LockBuilder, Place, Registry, Waiting};
+use sneck::{Lock, LockBuilder, Registry, Waiting};
 use std::time::Duration;
 
 /// How long a test waits for what must happen. Generous: it is only ever waited for in vain by a test that fails.
@@ -116,22 +116,17 @@ impl Setup {
         }
     }
 
-    /// A builder with registry and way of waiting set.
+    /// A builder with registry and way of waiting set. Leases are short, since those of killed holders are waited for.
     pub fn builder(&self) -> LockBuilder {
-        Lock::builder()
-            .registry(&(self.registry)())
-            .waiting(self.waiting)
-    }
-
-    /// The same; where there are leases, short ones, since those of killed holders are waited for.
-    fn leased(&self, place: &Place) -> LockBuilder {
-        let builder = self.builder();
-        let lock = self.builder().at(place);
-        match lock.expect("the place makes sense").capabilities().lease {
-            Leasing::None => builder,
-            Leasing::Leased { shortest, .. } => builder
-                .ttl(shortest.max(Duration::from_secs(2)))
+        let registry = (self.registry)();
+        let builder = Lock::builder().registry(&registry).waiting(self.waiting);
+        let place = registry.place(&self.place);
+        let lock = place.and_then(|place| Lock::builder().registry(&registry).at(&place));
+        match lock.map(|lock| lock.capabilities().lease) {
+            Ok(Leasing::Leased { shortest, .. }) => builder
+                .ttl(shortest.max(Duration::from_secs(1)))
                 .lock_delay(Duration::from_millis(100)),
+            _ => builder,
         }
     }
 
@@ -145,7 +140,7 @@ impl Setup {
         let place = (self.registry)()
             .place(&self.place)
             .expect("the place of the test can be read");
-        change(self.leased(&place))
+        change(self.builder())
             .at(&place)
             .expect("the place of the test makes sense to its protocol")
     }
