@@ -19,6 +19,7 @@ pub(crate) fn registry() -> &'static Registry {
         let mut registry = Registry::local();
         sneck_etcd::register(&mut registry);
         sneck_postgres::register(&mut registry);
+        sneck_redis::register(&mut registry);
         registry
     })
 }

@@ -120,6 +120,8 @@ pub(crate) fn registry() -> Registry {
     sneck_etcd::register(&mut registry);
     #[cfg(feature = "postgres")]
     sneck_postgres::register(&mut registry);
+    #[cfg(feature = "redis")]
+    sneck_redis::register(&mut registry);
     registry
 }
 

@@ -37,7 +37,7 @@ fn every_protocol_of_the_build_is_a_row_and_another_name_of_one_is_a_note() {
     let table = table(&place);
     let listed: Vec<&str> = table[1..].iter().map(|row| row[0].as_str()).collect();
     let mut expected: Vec<&str> = FILES.into();
-    expected.extend(["etcd", "fcntl", "flock", "memory", "postgres"]);
+    expected.extend(["etcd", "fcntl", "flock", "memory", "postgres", "redis"]);
     expected.sort_unstable();
     assert_eq!(listed, expected);
     for row in &table {
@@ -46,7 +46,7 @@ fn every_protocol_of_the_build_is_a_row_and_another_name_of_one_is_a_note() {
     let output = place.output(&["protocols"]);
     let last = text(&output.stdout);
     assert!(
-        last.ends_with("\n\netcds: the same as etcd\npostgresql: the same as postgres\n"),
+        last.ends_with("\n\netcds: the same as etcd\npostgresql: the same as postgres\nrediss: the same as redis\n"),
         "{last}"
     );
     assert_eq!(of(&json(&place), "postgres")["also"][0], "postgresql");
@@ -117,6 +117,7 @@ fn what_is_said_is_so() {
     assert_eq!(of(&all, "etcd")["order"], "fifo");
     assert_eq!(of(&all, "postgres")["reach"], "network");
     assert_eq!(of(&all, "postgres")["tokens"], "durable");
+    assert_eq!(of(&all, "redis")["tokens"], "best effort");
 }
 
 #[test]

@@ -198,6 +198,10 @@ impl Protocol for Redis {
         capabilities
     }
 
+    fn terms(&self) -> Terms {
+        self.target.config.terms()
+    }
+
     fn contend(&self, claim: &Arc<Claim>) -> Result<Box<dyn Contender>> {
         let target = self.target.clone();
         let line = target.line(&Deadline::after(PATIENCE));

@@ -212,10 +212,12 @@ impl RedisServer {
         let folder = self.folder.path().display().to_string();
         let port = self.port.to_string();
         let socket = format!("{folder}/socket");
-        let usual = [
-            "redis-server", "--port", &port, "--bind", "127.0.0.1", "--dir", &folder, "--save", "",
-            "--appendonly", "no", "--daemonize", "no", "--unixsocket", &socket,
-        ];
+        // Ten more addresses of this machine: as many machines, to one who goes by names. Those that the system has not are left out.
+        let others: Vec<String> = (1..=10).map(|number| format!("-127.0.1.{number}")).collect();
+        let mut usual = vec!["redis-server", "--port", &port, "--dir", &folder, "--save", ""];
+        usual.extend(["--appendonly", "no", "--daemonize", "no", "--unixsocket", &socket]);
+        usual.extend(["--bind", "127.0.0.1"]);
+        usual.extend(others.iter().map(String::as_str));
         let words = program.iter().chain(&usual).map(ToString::to_string);
         let words: Vec<String> = words.chain(self.options.clone()).map(|w| quoted(&w)).collect();
         let pid = self.order(&format!("start {}", words.join(" ")));

@@ -16,6 +16,8 @@ LOCK is a place:
                      an advisory lock of a PostgreSQL server
   etcd://HOST/NAME or etcds://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME
                      a key on a lease in etcd; excludes etcdctl lock NAME
+  redis://HOST/NAME or rediss://USER:PASSWORD@HOST:PORT/DATABASE/NAME
+                     a key with a lease of a Redis or Valkey server
 Protocols are joined by +: flock or fcntl or both lock PATH itself, and one of those that make
 something of their own stands beside it at PATH.lock, as in fcntl+dotlock:/var/mail/ada";
 

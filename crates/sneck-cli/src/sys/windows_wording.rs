@@ -12,6 +12,8 @@ LOCK is a place:
                      an advisory lock of a PostgreSQL server
   etcd://HOST/NAME or etcds://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME
                      a key on a lease in etcd; excludes etcdctl lock NAME
+  redis://HOST/NAME or rediss://USER:PASSWORD@HOST:PORT/DATABASE/NAME
+                     a key with a lease of a Redis or Valkey server
 Not on Windows are fcntl:PATH, shlock:PATH and dotlock:PATH. Protocols are joined by +: flock locks
 PATH itself, and one of those that make something of their own stands beside it at PATH.lock, as in
 flock+pidfile:job";

@@ -13,6 +13,7 @@
 //! | option | for |
 //! |---|---|
 //! | `socket` | the server's socket file, instead of host and port |
+//! | `ttl`, `lock-delay` | the usual terms, as in `15s`, `1500ms`; whoever acquires may say otherwise |
 //! | `wait` | how many replicas must have taken note of a grant before it counts |
 //! | `cacert`, `cert`, `key`, `sni` | TLS: the authorities that are trusted (PEM; usually the system's), our own certificate and its key, the name to verify |
 //! | `verify` | TLS: `full` (usual), `ca` (for whatever name), `none` |
@@ -22,10 +23,12 @@
 pub(crate) mod url;
 
 use self::url::{Authority, Options, fail, split_path};
+use sneck::lease::Terms;
 use sneck_net::{Address, Credential, Roots, Trust};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const HOST: &str = "127.0.0.1";
 const PORT: u16 = 6379;
@@ -43,6 +46,7 @@ pub struct Config {
     database: u32,
     name: String,
     replicas: u32,
+    terms: Terms,
 }
 
 /// How it is encrypted.
@@ -111,6 +115,7 @@ impl Config {
                 _ => return fail("the option wait is no number of replicas"),
             },
         };
+        let terms = terms(&mut options)?;
         options.none_left()?;
         let password = match authority.password {
             Some(password) => Some(password),
@@ -133,6 +138,7 @@ impl Config {
             database,
             name,
             replicas,
+            terms,
         })
     }
 
@@ -178,11 +184,48 @@ impl Config {
         self.replicas
     }
 
+    /// How long a holding lasts without a word from its holder, unless whoever acquires says otherwise.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
     /// The same for every way of writing this lock.
     #[must_use]
     pub fn identity(&self) -> String {
         format!("redis:{}/{}/{}", self.address, self.database, self.name)
     }
+}
+
+fn terms(options: &mut Options) -> Result<Terms, ConfigError> {
+    let usual = Terms::USUAL;
+    let mut given = |name: &str| match options.take(name).map(|text| duration(&text)) {
+        None => Ok(None),
+        Some(Some(time)) => Ok(Some(time)),
+        Some(None) => fail(format!(
+            "the option {name} is no time: write it as 15s or 1500ms"
+        )),
+    };
+    let (ttl, delay) = (given("ttl")?, given("lock-delay")?);
+    Terms::new(ttl.unwrap_or(usual.ttl()), delay.unwrap_or(usual.delay()))
+        .map_err(|error| ConfigError::new(error.to_string()))
+}
+
+/// `15s`, `1500ms`, or seconds.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, in_millis) = match text.strip_suffix("ms") {
+        Some(number) => (number, true),
+        None => (text.strip_suffix('s').unwrap_or(text), false),
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number = number.parse().ok()?;
+    Some(if in_millis {
+        Duration::from_millis(number)
+    } else {
+        Duration::from_secs(number)
+    })
 }
 
 fn encryption(
@@ -343,6 +386,16 @@ mod tests {
         assert!(sentence("rediss://h/n?cert=/c").contains("together"));
         assert!(sentence("redis://h/n?cacert=/ca").contains("rediss://"));
         assert!(sentence("rediss://h/n?verify=some").contains("none of"));
+    }
+
+    #[test]
+    fn a_place_may_say_how_long_its_leases_last() {
+        assert_eq!(parsed("redis://h/n").terms(), Terms::USUAL);
+        let terms = parsed("redis://h/n?ttl=1500ms&lock-delay=1s").terms();
+        assert_eq!(terms.ttl(), Duration::from_millis(1500));
+        assert_eq!(terms.delay(), Duration::from_secs(1));
+        assert!(sentence("redis://h/n?ttl=soon").contains("ttl"));
+        assert!(sentence("redis://h/n?ttl=1ms").contains("short"));
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Options {
         match self.0.first() {
             None => Ok(()),
             Some((option, _)) => fail(format!(
-                "the option {option} is not known; there are cacert, cert, key, sni, socket, verify and wait"
+                "the option {option} is not known; there are cacert, cert, key, lock-delay, sni, socket, ttl, verify and wait"
             )),
         }
     }
