@@ -384,6 +384,10 @@ impl Seat {
     }
 
     fn granted(&mut self, said: Moment, token: Option<u64>) -> Result<Attempt> {
+        // 1. A question is asked ahead. 2. This process is stopped. 3. It is granted, and runs out. 4. The answer is read.
+        if said.elapsed() > self.patience() {
+            return self.try_it("queue");
+        }
         let replicas = self.target.config.replicas();
         if replicas > 0 {
             self.must_be_known_to(replicas)?;

@@ -57,7 +57,9 @@ fn those_who_wait_are_served_as_they_came_and_tokens_grow() {
             thread::sleep(Duration::from_millis(2));
             guard.release().unwrap();
         }));
-        until("it stands in the queue", || queued(server, name) == number - 1);
+        until("it stands in the queue", || {
+            queued(server, name) == number - 1
+        });
     }
     first.release().unwrap();
     for number in 2..8 {
@@ -109,13 +111,20 @@ fn readers_and_writers_are_served_in_order_and_nobody_starves() {
         let place = format!("redis://127.0.1.{number}:{}/{name}", server.port());
         let (lock, sender) = (lock_at(&place, |b| b.mode(mode)), sender.clone());
         thread::spawn(move || sender.send((number, lock.acquire().unwrap())).unwrap());
-        until("it stands in the queue", || queued(server, name) == before + 1);
+        until("it stands in the queue", || {
+            queued(server, name) == before + 1
+        });
     };
     let (sender, entered) = mpsc::channel();
     let next = || entered.recv_timeout(PATIENCE).unwrap();
     let nobody = || assert!(entered.recv_timeout(Duration::from_millis(30)).is_err());
     let readers = lock_at(&server.place(name), |b| b.mode(Mode::Shared));
-    let (one, two) = (readers.acquire().unwrap(), lock_at(&elsewhere(server, name), |b| b.mode(Mode::Shared)).acquire().unwrap());
+    let (one, two) = (
+        readers.acquire().unwrap(),
+        lock_at(&elsewhere(server, name), |b| b.mode(Mode::Shared))
+            .acquire()
+            .unwrap(),
+    );
     assert!(two.token() > one.token());
     queue_up(3, Mode::Exclusive, &sender);
     queue_up(4, Mode::Shared, &sender);
@@ -123,7 +132,10 @@ fn readers_and_writers_are_served_in_order_and_nobody_starves() {
     queue_up(6, Mode::Exclusive, &sender);
     queue_up(7, Mode::Shared, &sender);
     // Readers come in no longer: a writer waits.
-    assert_eq!(kind(lock_at(&elsewhere(server, name), |b| b.mode(Mode::Shared)).try_acquire()), ErrorKind::Busy);
+    assert_eq!(
+        kind(lock_at(&elsewhere(server, name), |b| b.mode(Mode::Shared)).try_acquire()),
+        ErrorKind::Busy
+    );
     nobody();
     one.release().unwrap();
     nobody();
@@ -226,7 +238,11 @@ fn those_who_hold_and_wait_are_named_in_order() {
     let waiting = other.waiters().unwrap();
     let labels: Vec<_> = waiting.iter().map(|w| w.label.clone().unwrap()).collect();
     assert_eq!(labels, ["waiter 2", "waiter 3"]);
-    assert!(waiting.iter().all(|w| w.since.is_some() && w.token.is_none()));
+    assert!(
+        waiting
+            .iter()
+            .all(|w| w.since.is_some() && w.token.is_none())
+    );
     guard.release().unwrap();
     waiters.into_iter().for_each(|waiter| waiter.wait());
 }
@@ -239,11 +255,20 @@ fn removal_by_force_tells_the_holder_and_leaves_the_token_higher() {
     let token = guard.token().unwrap();
     let other = lock_from_elsewhere(server, "forced");
     let cleared = other.force_release().unwrap();
-    assert!(format!("{cleared:?}").contains(&format!("{:?}", Removal::Removed)), "{cleared:?}");
+    assert!(
+        format!("{cleared:?}").contains(&format!("{:?}", Removal::Removed)),
+        "{cleared:?}"
+    );
     let outcome = sneck_testkit::task::block_on(watch);
-    assert!(matches!(&outcome, Outcome::Lost(why) if why.contains("force")), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Outcome::Lost(why) if why.contains("force")),
+        "{outcome:?}"
+    );
     let next = other.try_acquire().unwrap();
-    assert!(next.token().unwrap() > token + 1, "the removal has one of its own");
+    assert!(
+        next.token().unwrap() > token + 1,
+        "the removal has one of its own"
+    );
     let error = guard.release().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
     // And touched nobody.
@@ -251,7 +276,10 @@ fn removal_by_force_tells_the_holder_and_leaves_the_token_higher() {
     assert_eq!(kind(lock(server, "forced").try_acquire()), ErrorKind::Busy);
     next.release().unwrap();
 
-    let readers = [lock_at(&server.place("forced"), |b| b.mode(Mode::Shared)), lock_at(&elsewhere(server, "forced"), |b| b.mode(Mode::Shared))];
+    let readers = [
+        lock_at(&server.place("forced"), |b| b.mode(Mode::Shared)),
+        lock_at(&elsewhere(server, "forced"), |b| b.mode(Mode::Shared)),
+    ];
     let guards = readers.each_ref().map(|lock| lock.acquire().unwrap());
     let cleared = other.force_release().unwrap();
     assert!(format!("{cleared:?}").contains("Removed"), "{cleared:?}");
@@ -279,8 +307,13 @@ fn tokens_grow_though_all_data_is_lost_and_it_is_said_that_they_are_no_more_than
     assert_eq!(lock.capabilities().tokens, Tokens::BestEffort);
     let registry = registry();
     let place = registry.place(server.place("counter")).unwrap();
-    let durable = Lock::builder().registry(&registry).require([Requirement::DurableFencing]);
-    assert_eq!(durable.at(&place).unwrap_err().kind(), ErrorKind::Unsupported);
+    let durable = Lock::builder()
+        .registry(&registry)
+        .require([Requirement::DurableFencing]);
+    assert_eq!(
+        durable.at(&place).unwrap_err().kind(),
+        ErrorKind::Unsupported
+    );
 }
 
 #[test]
@@ -302,7 +335,10 @@ fn a_key_that_another_program_set_is_waited_for_and_it_waits_for_ours() {
     assert_eq!(take(), "");
     guard.release().unwrap();
     // One that expires.
-    assert_eq!(server.cli(&["SET", "both", "0f3c", "NX", "PX", "300"]), "OK");
+    assert_eq!(
+        server.cli(&["SET", "both", "0f3c", "NX", "PX", "300"]),
+        "OK"
+    );
     drop(ours.acquire().unwrap());
     // One that is no string.
     assert_eq!(server.cli(&["HSET", "both", "a", "1"]), "1");
@@ -346,14 +382,19 @@ fn a_script_that_the_server_has_forgotten_is_sent_again() {
 }
 
 #[test]
-fn a_hundred_threads_of_two_processes_worth_of_handles_never_overlap_and_tokens_rise_in_order_of_entry() {
+fn a_hundred_threads_of_two_processes_worth_of_handles_never_overlap_and_tokens_rise_in_order_of_entry()
+ {
     let server = RedisServer::shared();
     let folder = sneck_testkit::Folder::new();
     let entries = std::sync::Mutex::new((0_u64, 0_usize));
     let journal = sneck_testkit::Journal::open(&folder.path().join("journal"));
     thread::scope(|scope| {
         for number in 1..=20 {
-            let (lock, entries, journal) = (lock_from(number % 10 + 1, server, "crowd"), &entries, &journal);
+            let (lock, entries, journal) = (
+                lock_from(number % 10 + 1, server, "crowd"),
+                &entries,
+                &journal,
+            );
             scope.spawn(move || {
                 for _ in 0..10 {
                     let guard = lock.acquire().unwrap();

@@ -154,7 +154,7 @@ impl RedisServer {
         self.restart_under(&[]);
     }
 
-    /// The same, under another program: `["faketime", "-f", "+1h"]`.
+    /// The same, by way of another program: `["env", "LD_PRELOAD=…"]`.
     ///
     /// # Panics
     /// As [`RedisServer::restart`].
@@ -213,13 +213,33 @@ impl RedisServer {
         let port = self.port.to_string();
         let socket = format!("{folder}/socket");
         // Ten more addresses of this machine: as many machines, to one who goes by names. Those that the system has not are left out.
-        let others: Vec<String> = (1..=10).map(|number| format!("-127.0.1.{number}")).collect();
-        let mut usual = vec!["redis-server", "--port", &port, "--dir", &folder, "--save", ""];
-        usual.extend(["--appendonly", "no", "--daemonize", "no", "--unixsocket", &socket]);
+        let others: Vec<String> = (1..=10)
+            .map(|number| format!("-127.0.1.{number}"))
+            .collect();
+        let mut usual = vec![
+            "redis-server",
+            "--port",
+            &port,
+            "--dir",
+            &folder,
+            "--save",
+            "",
+        ];
+        usual.extend([
+            "--appendonly",
+            "no",
+            "--daemonize",
+            "no",
+            "--unixsocket",
+            &socket,
+        ]);
         usual.extend(["--bind", "127.0.0.1"]);
         usual.extend(others.iter().map(String::as_str));
         let words = program.iter().chain(&usual).map(ToString::to_string);
-        let words: Vec<String> = words.chain(self.options.clone()).map(|w| quoted(&w)).collect();
+        let words: Vec<String> = words
+            .chain(self.options.clone())
+            .map(|w| quoted(&w))
+            .collect();
         let pid = self.order(&format!("start {}", words.join(" ")));
         self.running = true;
         self.pid = pid.parse().expect("the server's number");
@@ -242,7 +262,9 @@ impl RedisServer {
 
     /// Whether the keeper's child runs: one that has ended is a zombie, since the keeper has not waited for it.
     fn is_there(&self) -> bool {
-        let state = Command::new("ps").args(["-o", "stat=", "-p", &self.pid.to_string()]).output();
+        let state = Command::new("ps")
+            .args(["-o", "stat=", "-p", &self.pid.to_string()])
+            .output();
         let state = state.map(|output| output.stdout).unwrap_or_default();
         !state.is_empty() && !state.starts_with(b"Z")
     }

@@ -28,7 +28,10 @@ pub(crate) fn lock(server: &RedisServer, name: &str) -> Lock {
 
 /// The same lock in another spelling: the line inside this process takes it for another one, so that only the server stands between the two, as between two machines.
 pub(crate) fn elsewhere(server: &RedisServer, name: &str) -> String {
-    format!("redis:///{name}?socket={}/socket", server.folder().display())
+    format!(
+        "redis:///{name}?socket={}/socket",
+        server.folder().display()
+    )
 }
 
 pub(crate) fn lock_from_elsewhere(server: &RedisServer, name: &str) -> Lock {
