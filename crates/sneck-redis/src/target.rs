@@ -12,7 +12,7 @@ use crate::scripts::{Names, Script};
 use crate::session::{Failure, Keys, Session};
 use sneck::{Claim, Error, ErrorKind, Mode, Moment, Place, Result};
 use sneck_net::{Deadline, Tls};
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -200,11 +200,7 @@ fn fresh_name() -> String {
         Moment::now(),
         SystemTime::now(),
     );
-    let half = || {
-        let mut hasher = RandomState::new().build_hasher();
-        facts.hash(&mut hasher);
-        hasher.finish()
-    };
+    let half = || RandomState::new().hash_one(facts);
     format!("{:016x}{:08x}", half(), half() >> 32)
 }
 

@@ -46,6 +46,7 @@
 //! | `memory:name`, `memory:` | nothing: threads of this process only; see [`Lock::in_memory`] | nobody | nothing |
 //! | `postgres://…` (crate `sneck-postgres`) | an advisory lock | `pg_advisory_lock` | a free lock |
 //! | `etcd://…` (crate `sneck-etcd`) | a key on a lease | `etcdctl lock` | a lock that is free when its lease has ended |
+//! | `redis://…` (crate `sneck-redis`) | a key that expires | redis-py, Redlock | a lock that is held until its lease is over |
 //!
 //! # Tasks
 //!
