@@ -11,7 +11,7 @@
 
 mod stage;
 
-use sneck::protocol::{Removal, Tokens};
+use sneck::protocol::{Removal, Right, Tokens};
 use sneck::{ErrorKind, Guard, Lock, Mode, Requirement, Sighting, Standing, lease::Outcome};
 use sneck_testkit::PATIENCE;
 use sneck_testkit::block::{must_block, start, until};
@@ -250,6 +250,8 @@ fn those_who_hold_and_wait_are_named_in_order() {
 #[test]
 fn removal_by_force_tells_the_holder_and_leaves_the_token_higher() {
     let server = RedisServer::shared();
+    // Ahead of the clock, so that each token is the last one and 1.
+    let _ = server.cli(&["SET", "sneck:{forced}:token", "9000000000000000"]);
     let guard = lock(server, "forced").acquire().unwrap();
     let watch = guard.lost();
     let token = guard.token().unwrap();
@@ -265,8 +267,9 @@ fn removal_by_force_tells_the_holder_and_leaves_the_token_higher() {
         "{outcome:?}"
     );
     let next = other.try_acquire().unwrap();
-    assert!(
-        next.token().unwrap() > token + 1,
+    assert_eq!(
+        next.token(),
+        Some(token + 2),
         "the removal has one of its own"
     );
     let error = guard.release().unwrap_err();
@@ -287,6 +290,74 @@ fn removal_by_force_tells_the_holder_and_leaves_the_token_higher() {
         assert_eq!(guard.release().unwrap_err().kind(), ErrorKind::Lost);
     }
     assert_eq!(keys(server, "forced"), "");
+}
+
+#[test]
+fn what_was_seen_is_removed_and_nothing_else() {
+    let server = RedisServer::shared();
+    let lock = lock(server, "seen");
+    let protocol = registry().protocol(lock.place()).unwrap();
+    let mark = |seen: Sighting| match seen {
+        Sighting::Held { mark, .. } => mark.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let guard = lock.acquire().unwrap();
+    let old = mark(protocol.inspect().unwrap());
+    guard.release().unwrap();
+    assert_eq!(
+        protocol.remove(&old, Right::Force).unwrap(),
+        Removal::Changed
+    );
+    let guard = lock.acquire().unwrap();
+    assert_eq!(
+        protocol.remove(&old, Right::Force).unwrap(),
+        Removal::Changed
+    );
+    guard.release().unwrap();
+    // One reader more than was seen.
+    let readers = [server.place("seen"), elsewhere(server, "seen")];
+    let [one, other] = readers.map(|place| lock_at(&place, |b| b.mode(Mode::Shared)));
+    let first = one.acquire().unwrap();
+    let old = mark(protocol.inspect().unwrap());
+    let second = other.acquire().unwrap();
+    assert_eq!(
+        protocol.remove(&old, Right::Force).unwrap(),
+        Removal::Changed
+    );
+    first.release().unwrap();
+    second.release().unwrap();
+}
+
+/// The script itself is asked, since no network can be told to deliver one question after another connection's.
+#[test]
+fn a_question_that_comes_after_its_claimant_gave_up_is_granted_nothing() {
+    let server = RedisServer::shared();
+    const COMMON: &str = include_str!("../src/scripts/common.lua");
+    let run = |script: &str, words: &[&str]| {
+        let text = format!("{COMMON}{script}");
+        let keys = [
+            "gave-up",
+            "sneck:{gave-up}:queue",
+            "sneck:{gave-up}:readers",
+            "sneck:{gave-up}:token",
+        ];
+        let mut all = vec!["EVAL", &text, "4"];
+        all.extend(keys);
+        all.extend(["sneck:{gave-up}:", "x0123456789abcdef01234567.1"]);
+        all.extend(words);
+        server.cli(&all)
+    };
+    let attempt = || {
+        let script = include_str!("../src/scripts/attempt.lua");
+        run(script, &["20000", "try", "15000", "pid=1"])
+    };
+    let release = |how: &str| run(include_str!("../src/scripts/release.lua"), &[how]);
+    assert!(attempt().starts_with('1'));
+    assert_eq!(release(""), "1");
+    assert!(attempt().starts_with('1'));
+    assert_eq!(release("gone"), "1");
+    assert!(attempt().starts_with("GONE"));
+    assert_eq!(server.cli(&["EXISTS", "gave-up"]), "0");
 }
 
 #[test]
