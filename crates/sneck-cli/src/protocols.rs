@@ -127,7 +127,7 @@ fn cells<'a>(name: &'a str, can: &Capabilities) -> Vec<&'a str> {
         yes_or_no(has_mark(can)),
         match can.tokens {
             Tokens::None => "no",
-            Tokens::BestEffort => "best effort",
+            Tokens::BestEffort => "best-effort",
             Tokens::Durable => "durable",
         },
     ]

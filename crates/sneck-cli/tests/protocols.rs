@@ -117,7 +117,7 @@ fn what_is_said_is_so() {
     assert_eq!(of(&all, "etcd")["order"], "fifo");
     assert_eq!(of(&all, "postgres")["reach"], "network");
     assert_eq!(of(&all, "postgres")["tokens"], "durable");
-    assert_eq!(of(&all, "redis")["tokens"], "best effort");
+    assert_eq!(of(&all, "redis")["tokens"], "best-effort");
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Target {
     pub(crate) place: Place,
     pub(crate) config: Config,
-    tls: Option<Tls>,
+    /// Read from their files when they are needed first.
+    tls: Mutex<Option<Tls>>,
     keys: Keys,
     names: Names,
     /// A connection that nobody uses.
@@ -62,22 +63,31 @@ impl Line {
 }
 
 impl Target {
-    pub(crate) fn new(place: &Place, config: Config) -> Result<Target> {
-        let trusted = config
-            .encryption()
-            .map(|e| Tls::new(&e.trust, e.credential.as_ref()));
-        let tls = trusted.transpose().map_err(|error| {
-            Error::new(ErrorKind::Usage, "read the place", error.to_string()).at(place)
-        })?;
-        Ok(Target {
+    pub(crate) fn new(place: &Place, config: Config) -> Target {
+        Target {
             place: place.clone(),
-            tls,
+            tls: Mutex::new(None),
             keys: Keys::new(&config),
             names: Names::new(),
             idle: Mutex::new(None),
             facts: Mutex::new(None),
             config,
-        })
+        }
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let Some(encryption) = self.config.encryption() else {
+            return Ok(None);
+        };
+        let mut known = self.tls.try_lock().ok();
+        if let Some(tls) = known.as_deref().and_then(Option::as_ref) {
+            return Ok(Some(tls.clone()));
+        }
+        let tls = Tls::new(&encryption.trust, encryption.credential.as_ref())?;
+        if let Some(known) = known.as_deref_mut() {
+            *known = Some(tls.clone());
+        }
+        Ok(Some(tls))
     }
 
     pub(crate) fn error(
@@ -112,7 +122,8 @@ impl Target {
     /// One with this name.
     pub(crate) fn open(&self, name: String, deadline: &Deadline) -> Result<Line, Failure> {
         let channel = self.keys.channel(&name);
-        let session = Session::open(&self.config, self.tls.as_ref(), &channel, deadline)?;
+        let tls = self.tls()?;
+        let session = Session::open(&self.config, tls.as_ref(), &channel, deadline)?;
         Ok(Line {
             session,
             name,

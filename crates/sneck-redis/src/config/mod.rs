@@ -119,11 +119,6 @@ impl Config {
         options.none_left()?;
         let password = match authority.password {
             Some(password) => Some(password),
-            None if authority.user.is_some() => {
-                return fail(
-                    "there is a user and no password: redis://user:password@host/name, or redis://host/name",
-                );
-            }
             None => match env("REDISCLI_AUTH").map(OsString::into_string) {
                 None => None,
                 Some(Ok(password)) => Some(password).filter(|text| !text.is_empty()),
@@ -156,8 +151,11 @@ impl Config {
 
     /// User and password, if there are any.
     pub(crate) fn login(&self) -> Option<(&str, &str)> {
-        let password = self.password.as_deref()?;
-        Some((self.user.as_deref().unwrap_or("default"), password))
+        match (self.user.as_deref(), self.password.as_deref()) {
+            (None, None) => None,
+            // One that needs no password takes any.
+            (user, password) => Some((user.unwrap_or("default"), password.unwrap_or(""))),
+        }
     }
 
     /// The number of the database.
@@ -406,7 +404,7 @@ mod tests {
         assert!(sentence("redis:h/n").contains("redis://host/name"));
         assert!(sentence("redis://h/jobs/nightly").contains("%2F"));
         assert!(sentence("redis://h/1/2/n").contains("%2F"));
-        assert!(sentence("redis://ann@h/n").contains("no password"));
+        assert_eq!(parsed("redis://ann@h/n").login(), Some(("ann", "")));
         assert!(sentence("redis://h/n?wiat=1").contains("wiat"));
         assert!(sentence("redis://h/n?wait=x").contains("wait"));
         assert!(sentence("redis://h/n?wait=1&wait=1").contains("twice"));
