@@ -126,8 +126,10 @@ JSON: a list with one object for each LOCK:
             younger (its pid is a younger process's), unknown; null where nobody judges
   text      all of this in words
   advice    what to do next, or null
-  holders   a list of objects: pid, host, user, command, mode (exclusive, shared), since, started,
-            source (who says so), protocol (whose claim it is, if another one's); null: not known
+  holders   a list of objects: pid, host, user, command, label, token (the
+            fencing token), mode (exclusive, shared), since, started, source (who says so),
+            protocol (whose claim it is, if another one's); null: not known
+  waiters   the same, of those who wait, first the one who is next, where a server shows them
   unseen    the same, of those who hold the file by the other family of kernel locks (fcntl where the
             place is a flock, and the other way round): neither sees the other. state is not about them";
 

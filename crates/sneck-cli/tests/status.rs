@@ -163,9 +163,9 @@ fn the_fields_of_the_json_are_these_and_the_help_has_them_all() {
         let object = value.as_object().expect("an object");
         object.keys().cloned().collect::<Vec<_>>()
     };
-    let of_lock = "advice holders lock protocol state text unseen verdict";
+    let of_lock = "advice holders lock protocol state text unseen verdict waiters";
     assert_eq!(keys(&seen).join(" "), of_lock);
-    let of_holder = "command host mode pid protocol since source started user";
+    let of_holder = "command host label mode pid protocol since source started token user";
     assert_eq!(keys(&seen["holders"][0]).join(" "), of_holder);
     let help = text(&place.output(&["status", "--help"]).stdout);
     let (_, documented) = help.split_once("JSON:").expect("it is documented");
