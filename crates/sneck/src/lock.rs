@@ -35,7 +35,7 @@ use std::time::Duration;
 /// Others of the process always wait their turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reentry {
-    /// An error at once ([`ErrorKind::Reentrant`]), rather than a wait that never ends.
+    /// An error at once ([`ErrorKind::Reentrant`](crate::ErrorKind::Reentrant)), rather than a wait that never ends.
     #[default]
     Refuse,
     /// Wait like everybody else: right where the guard has gone to another thread.
@@ -130,7 +130,7 @@ impl Lock {
     /// The path is made absolute now. The file is made when the lock is first acquired, and stays.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if the path does not end in a file name.
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if the path does not end in a file name.
     pub fn new(path: impl AsRef<Path>) -> Result<Lock> {
         Lock::builder().file(DEFAULT_SCHEME, path)
     }
@@ -159,9 +159,9 @@ impl Lock {
     /// Acquire, waiting as long as the builder's timeout says (usually for ever).
     ///
     /// # Errors
-    /// [`ErrorKind::TimedOut`], or [`ErrorKind::Busy`] with no time to wait: held by somebody else, who is named.
-    /// [`ErrorKind::Reentrant`]: this thread holds it. [`ErrorKind::Foreign`], [`ErrorKind::Damaged`]: what stands there is no lock, or makes no
-    /// sense. [`ErrorKind::NoPermission`], [`ErrorKind::CannotCreate`], [`ErrorKind::Unsupported`], [`ErrorKind::Unreachable`], [`ErrorKind::Io`].
+    /// [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut), or [`ErrorKind::Busy`](crate::ErrorKind::Busy) with no time to wait: held by somebody else, who is named.
+    /// [`ErrorKind::Reentrant`](crate::ErrorKind::Reentrant): this thread holds it. [`ErrorKind::Foreign`](crate::ErrorKind::Foreign), [`ErrorKind::Damaged`](crate::ErrorKind::Damaged): what stands there is no lock, or makes no
+    /// sense. [`ErrorKind::NoPermission`](crate::ErrorKind::NoPermission), [`ErrorKind::CannotCreate`](crate::ErrorKind::CannotCreate), [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable), [`ErrorKind::Io`](crate::ErrorKind::Io).
     pub fn acquire(&self) -> Result<Guard> {
         self.acquire_until(self.handle.settings.timeout)
     }
@@ -169,7 +169,7 @@ impl Lock {
     /// Acquire if it is free right now.
     ///
     /// # Errors
-    /// As [`Lock::acquire`]; held by somebody else is [`ErrorKind::Busy`].
+    /// As [`Lock::acquire`]; held by somebody else is [`ErrorKind::Busy`](crate::ErrorKind::Busy).
     pub fn try_acquire(&self) -> Result<Guard> {
         self.acquire_until(Timeout::Once)
     }
@@ -195,8 +195,8 @@ impl Lock {
     /// Wait until nobody holds it, *without taking it*, not even for an instant: nobody who tries meanwhile is refused because of this, and nothing is made. By the
     /// time this returns another may hold it: to do something that nobody else does meanwhile, acquire it. [`Timeout::Once`] is one look.
     ///
-    /// Free is what one who tried with the same settings would get: in [`Mode::Shared`] other shared holders are in nobody's way, and a claim whose holder is
-    /// proved gone is no obstacle if the policy ([`LockBuilder::stale`], but never [`Stale::Force`]) lets the next one remove it. It is left where it is.
+    /// Free is what one who tried with the same settings would get: in [`Mode::Shared`](crate::Mode::Shared) other shared holders are in nobody's way, and a claim whose holder is
+    /// proved gone is no obstacle if the policy ([`LockBuilder::stale`], but never [`Stale::Force`](crate::Stale::Force)) lets the next one remove it. It is left where it is.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -215,10 +215,10 @@ impl Lock {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::TimedOut`], or [`ErrorKind::Busy`] with no time to wait: still held, by those who are named. [`ErrorKind::Reentrant`]: by this owner itself.
-    /// [`ErrorKind::Interrupted`]: a signal handler ran, and the observer gave up. [`ErrorKind::Damaged`]: at the end a claim still made no sense.
-    /// [`ErrorKind::Unsupported`]: from here nobody can see whether it is free (inside a pid namespace, say), or the protocol has no shared mode.
-    /// Otherwise as [`Lock::holder`], and [`ErrorKind::Foreign`].
+    /// [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut), or [`ErrorKind::Busy`](crate::ErrorKind::Busy) with no time to wait: still held, by those who are named. [`ErrorKind::Reentrant`](crate::ErrorKind::Reentrant): by this owner itself.
+    /// [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted): a signal handler ran, and the observer gave up. [`ErrorKind::Damaged`](crate::ErrorKind::Damaged): at the end a claim still made no sense.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): from here nobody can see whether it is free (inside a pid namespace, say), or the protocol has no shared mode.
+    /// Otherwise as [`Lock::holder`], and [`ErrorKind::Foreign`](crate::ErrorKind::Foreign).
     pub fn until_free(&self, deadline: impl Into<Deadline>) -> Result<()> {
         let acquirer = self.acquirer(Acquirer::Thread(thread::current().id()));
         Vigil::new(&self.handle, acquirer, deadline.into())?.keep()
@@ -272,7 +272,7 @@ impl Lock {
     /// ```
     ///
     /// # Errors
-    /// As [`Lock::acquire`]; [`ErrorKind::Usage`] for [`Reentry::Idempotent`] without an [`Owner`].
+    /// As [`Lock::acquire`]; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for [`Reentry::Idempotent`] without an [`Owner`].
     pub fn acquire_async(&self) -> Acquiring {
         self.acquire_async_until(self.handle.settings.timeout)
     }
@@ -298,7 +298,7 @@ impl Lock {
     /// gets an error rather than waiting without end, or counts with [`Reentry::Idempotent`].
     ///
     /// # Errors
-    /// As [`Lock::acquire_async`], and [`ErrorKind::Reentrant`].
+    /// As [`Lock::acquire_async`], and [`ErrorKind::Reentrant`](crate::ErrorKind::Reentrant).
     pub fn acquire_async_by(&self, owner: Owner, deadline: impl Into<Deadline>) -> Acquiring {
         let acquirer = self.called(owner, Acquirer::SomeTask);
         Acquiring::new(self.handle.clone(), acquirer, deadline.into())
