@@ -55,7 +55,8 @@ fn the_one_that_is_in_the_way_is_named_and_others_are_not() {
                     }
                 })
             });
-            let error = observed.acquire_within(Duration::from_millis(20));
+            // Long enough for a look before the time is over, where a look takes long.
+            let error = observed.acquire_within(Duration::from_millis(300));
             let error = error.expect_err("it is held");
             assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
             assert_eq!(error.place(), Some(two.one(held).place()), "{error}");
