@@ -55,6 +55,6 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// be told so (Linux, Windows).
 pub const KEEPALIVE_COUNT: u32 = 3;
 
-/// How long a peer may be silent altogether.
-const SILENCE: Duration =
+/// How long a peer may be silent altogether: then the connection counts as lost.
+pub const SILENCE: Duration =
     KEEPALIVE_IDLE.saturating_add(KEEPALIVE_INTERVAL.saturating_mul(KEEPALIVE_COUNT));

@@ -477,7 +477,7 @@ pub(crate) const EMPTY_FOLDERS_REMAIN_OF: &[&str] = &["symlink"];
 pub const DEVICES: &[&str] = &["NUL", "nul", "CON", r"\\.\NUL", r"\\.\pipe\sneck"];
 
 /// So many tasks are many. Under wine each try is a hundred questions to one server.
-pub const A_CROWD: usize = 200;
+pub const A_CROWD: usize = 100;
 
 /// Kibibytes of memory that the system itself takes for the first who wait.
 pub const SET_UP_KIB: usize = 4096;
