@@ -155,6 +155,10 @@ impl Storm<'_> {
         assert!(sys::runs(pid), "process {pid} ended, and nobody killed it");
         let alive = sys::now();
         worker.child.kill();
+        if sys::LINES_IN_TURN {
+            // One of them may have the turn, and the next line is ours.
+            self.go_on(true);
+        }
         // Before another process can have its number and say something.
         self.journal.killed(pid, alive);
         self.weather.kills += 1;

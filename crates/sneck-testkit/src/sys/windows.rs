@@ -302,6 +302,9 @@ pub fn remove_all(folder: &Path) {
 /// Let all users look into a folder: tests do not become other users here.
 pub fn let_others_in(_: &Path) {}
 
+/// Whoever stands still in the middle of adding to [`Lines`] keeps everybody else from it.
+pub const LINES_IN_TURN: bool = true;
+
 /// A file that several processes write to at once, line by line.
 #[derive(Debug)]
 pub struct Lines {

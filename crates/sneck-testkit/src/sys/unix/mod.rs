@@ -302,6 +302,9 @@ pub fn let_others_in(folder: &Path) {
         .expect("the mode of one's own folder can be changed");
 }
 
+/// Whoever stands still in the middle of adding to [`Lines`] keeps nobody else from it: each line is one write at the end.
+pub const LINES_IN_TURN: bool = false;
+
 /// A file that several processes write to at once, line by line.
 #[derive(Debug)]
 pub struct Lines(File);
