@@ -3,6 +3,9 @@
 //!
 //! Where wine differs it says so; nothing here is for wine alone.
 
+mod lines;
+pub use lines::{LINES_IN_TURN, Lines};
+
 use super::Halfway;
 use crate::PATIENCE;
 use crate::child::Session;
@@ -12,18 +15,16 @@ use sneck::Mode;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write as _};
+use std::io;
 use std::mem::zeroed;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::os::windows::fs::{MetadataExt, OpenOptionsExt, symlink_dir};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
-use std::ptr::null;
 use std::time::Duration;
 use windows_sys::Win32::Foundation::{
-    ERROR_LOCK_VIOLATION, GetHandleInformation, HANDLE, INVALID_HANDLE_VALUE, WAIT_ABANDONED,
-    WAIT_OBJECT_0, WAIT_TIMEOUT,
+    ERROR_LOCK_VIOLATION, GetHandleInformation, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
+    WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT,
@@ -41,8 +42,8 @@ use windows_sys::Win32::System::SystemInformation::{
     ComputerNamePhysicalDnsHostname, GetComputerNameExW,
 };
 use windows_sys::Win32::System::Threading::{
-    CreateMutexW, GetCurrentProcess, GetCurrentThreadId, GetProcessHandleCount, INFINITE,
-    OpenProcess, PROCESS_SUSPEND_RESUME, PROCESS_SYNCHRONIZE, ReleaseMutex, WaitForSingleObject,
+    GetCurrentProcess, GetCurrentThreadId, GetProcessHandleCount, INFINITE, OpenProcess,
+    PROCESS_SUSPEND_RESUME, PROCESS_SYNCHRONIZE, WaitForSingleObject,
 };
 
 /// The conformance functions that want what only Unix has: none of them here.
@@ -301,54 +302,6 @@ pub fn remove_all(folder: &Path) {
 
 /// Let all users look into a folder: tests do not become other users here.
 pub fn let_others_in(_: &Path) {}
-
-/// Whoever stands still in the middle of adding to [`Lines`] keeps everybody else from it.
-pub const LINES_IN_TURN: bool = true;
-
-/// A file that several processes write to at once, line by line.
-#[derive(Debug)]
-pub struct Lines {
-    file: File,
-    /// NTFS appends in one step. wine 8 asks how long the file is and writes there, so that lines of several processes would fall on each other: one
-    /// at a time, by a lock that has nothing to do with locks on files.
-    turn: OwnedHandle,
-}
-
-impl Lines {
-    /// Open it, or begin it.
-    ///
-    /// # Panics
-    /// If the file system does not let us.
-    pub fn open(path: &Path) -> Lines {
-        let file = File::options().append(true).create(true).open(path);
-        let file = file.expect("a file of a test's own can be opened");
-        let mut name = DefaultHasher::new();
-        path.hash(&mut name);
-        let name = wide(OsStr::new(&format!("sneck-lines-{:x}", name.finish())));
-        // SAFETY: a name that ends with a zero; the usual rights.
-        let turn = owned(unsafe { CreateMutexW(null(), 0, name.as_ptr()) });
-        Lines { file, turn }
-    }
-
-    /// Write one.
-    ///
-    /// # Panics
-    /// If it cannot be written.
-    pub fn add(&self, line: &str) {
-        let turn = self.turn.as_raw_handle();
-        // SAFETY: a mutex that is open as long as we are.
-        let got = unsafe { WaitForSingleObject(turn, INFINITE) };
-        assert!(
-            got == WAIT_OBJECT_0 || got == WAIT_ABANDONED,
-            "{}",
-            io::Error::last_os_error()
-        );
-        let written = (&self.file).write_all(line.as_bytes());
-        // SAFETY: this thread has it.
-        done(unsafe { ReleaseMutex(turn) });
-        written.expect("a file of a test's own can be written");
-    }
-}
 
 fn wide(text: &OsStr) -> Vec<u16> {
     text.encode_wide().chain([0]).collect()
