@@ -443,7 +443,7 @@ impl Acquisition {
         if trust == Trust::Polling && self.sleeper().trust == Trust::Events {
             self.sleeper().trust = trust;
             self.sleeper().backoff = Backoff::polling();
-            self.tell_polling("this system gives no events for it (inotify limits?)");
+            self.tell_polling(wait::NO_EVENTS);
         }
     }
 

@@ -287,7 +287,7 @@ impl<'a> Vigil<'a> {
         if let Some(observer) = &self.handle.settings.observer {
             observer.notice(&Event::Polling {
                 place: way.place(),
-                why: "this system gives no events for it (inotify limits?)",
+                why: wait::NO_EVENTS,
             });
         }
     }

@@ -18,6 +18,9 @@ use rustix::io::Errno;
 use std::path::Path;
 use std::time::Duration;
 
+/// Why there are no events where there could be.
+pub(crate) const NO_EVENTS: &str = "the system gives no events for it (too many open files?)";
+
 /// How long to sleep where a watch could not be set because nothing stood there.
 const MISSED: Duration = Duration::from_millis(1);
 

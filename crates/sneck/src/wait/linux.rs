@@ -22,6 +22,9 @@ use std::time::Duration;
 /// How long to sleep where a watch could not be set because nothing stood there.
 pub(super) const MISSED: Duration = Duration::from_millis(1);
 
+/// Why there are no events where there could be.
+pub(crate) const NO_EVENTS: &str = "the system gives no events for it (inotify limits?)";
+
 /// Instances that nobody sleeps on just now.
 static IDLE: PerProcess<Mutex<Vec<Unshared<OwnedFd>>>> = PerProcess::new();
 

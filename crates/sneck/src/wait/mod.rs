@@ -92,7 +92,7 @@ use windows as events;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use crew::{Errand, NoRoom, Room};
-pub(crate) use events::Armed;
+pub(crate) use events::{Armed, NO_EVENTS};
 pub(crate) use kernel::{Stopper, choose_signal, in_kernel};
 pub(crate) use nudge::Nudge;
 use poller::{Hint, Poller};

@@ -13,6 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Why there are no events.
+pub(crate) const NO_EVENTS: &str = "this system gives no events";
+
 /// Nothing can be armed.
 #[derive(Debug)]
 pub(crate) struct Armed;

@@ -13,6 +13,9 @@ use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::path::Path;
 use std::time::Duration;
 
+/// Why there are no events where there could be.
+pub(crate) const NO_EVENTS: &str = "the system gives no events for it";
+
 /// How many ends of processes one sleep has room for, beside folders and the console (of 64).
 const MOST: usize = 48;
 /// How many folders.
