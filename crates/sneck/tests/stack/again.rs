@@ -1,9 +1,11 @@
 //! Whoever holds a part and acquires the whole, or the other way round; and what this process knows of what it holds.
 
 use super::*;
-use sneck::{Owner, Reentry, Standing, Timeout};
+use sneck::{Event, Owner, Reentry, Standing, Timeout};
 use sneck_testkit::sys;
 use sneck_testkit::{block, must_block};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// With a time first: one that waits after all fails rather than never ends.
@@ -210,15 +212,24 @@ fn those_in_the_line_of_one_part_come_in_when_the_whole_is_released() {
     for scheme in ["flock", "memory"] {
         let two = Two::of(scheme, Waiting::Best);
         let guard = taken(&two.both());
-        let entered = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let entered = Arc::new(Mutex::new(Vec::new()));
         let waiters: Vec<_> = (0..3)
             .map(|number| {
-                let (lock, entered) = (two.b(), entered.clone());
-                must_block(move || {
+                let (waits, entered) = (Arc::new(AtomicBool::new(false)), entered.clone());
+                let told = waits.clone();
+                let observer = move |event: &Event<'_>| {
+                    if matches!(event, Event::Waiting { .. }) {
+                        told.store(true, Ordering::Relaxed);
+                    }
+                };
+                let lock = two.one_with(1, |b| b.observer(observer));
+                let waiter = block::start(move || {
                     let guard = lock.acquire().expect("it comes free");
                     entered.lock().expect("no panic").push(number);
                     drop(guard);
-                })
+                });
+                block::until("it is in the line", || waits.load(Ordering::Relaxed));
+                waiter
             })
             .collect();
         drop(guard);
