@@ -34,8 +34,9 @@ pub(crate) use self::encryption::Way;
 pub use self::encryption::{ChannelBinding, Encryption, Negotiation, SslMode};
 use self::passfile::{Login, Looked};
 use self::sources::{Env, Sources, variable};
-use self::url::{Authority, Encoded, port_number, seconds, split_path};
+use self::url::{Authority, Encoded, duration, port_number, seconds, split_path};
 use crate::sys;
+use sneck::lease::Terms;
 
 const DEFAULT_HOST: &str = "localhost";
 const DEFAULT_PORT: u16 = 5432;
@@ -132,6 +133,7 @@ pub struct Config {
     name: String,
     connect_timeout: Option<Duration>,
     encryption: Encryption,
+    terms: Terms,
 }
 
 impl Config {
@@ -210,6 +212,7 @@ impl Config {
         }
         Ok(Config {
             encryption: Encryption::read(&sources, &address)?,
+            terms: terms(&sources)?,
             address,
             password,
             password_note,
@@ -270,6 +273,24 @@ impl Config {
     pub fn connect_timeout(&self) -> Option<Duration> {
         self.connect_timeout
     }
+
+    /// How long a lease lasts, unless the program says otherwise.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+}
+
+/// What the place says of the lease.
+fn terms(sources: &Sources<'_>) -> Result<Terms, ConfigError> {
+    let said = |option| match sources.find(option)? {
+        Some(found) => duration(&found.value, &found.whence).map(Some),
+        None => Ok(None),
+    };
+    let usual = Terms::USUAL;
+    let ttl = said("ttl")?.unwrap_or(usual.ttl());
+    let delay = said("lock-delay")?.unwrap_or(usual.delay());
+    Terms::new(ttl, delay).map_err(|error| ConfigError::new(error.to_string()))
 }
 
 /// Everything but the password, of which it says only whether there is one.
@@ -283,6 +304,7 @@ impl fmt::Debug for Config {
             .field("name", &self.name)
             .field("connect_timeout", &self.connect_timeout)
             .field("encryption", &self.encryption)
+            .field("terms", &self.terms)
             .finish()
     }
 }
@@ -550,6 +572,22 @@ mod tests {
         assert!(sentence("//db/n?host").contains("no value"));
         assert!(sentence("//db/n?connect_timeout=1&connect_timeout=2").contains("twice"));
         assert_eq!(parsed("//db/n?"), parsed("//db/n"));
+    }
+
+    #[test]
+    fn the_terms_of_a_lease_may_stand_in_the_place() {
+        assert_eq!(parsed("//db/n").terms(), Terms::USUAL);
+        let terms = parsed("//db/n?ttl=1500ms&lock-delay=2m").terms();
+        let (ttl, delay) = (Duration::from_millis(1500), Duration::from_secs(120));
+        assert_eq!((terms.ttl(), terms.delay()), (ttl, delay));
+        for option in ["ttl=1y", "ttl=s", "lock-delay=-1s", "lock-delay=1.5s"] {
+            let error = sentence(&format!("//db/n?{option}"));
+            assert!(error.contains("no time"), "{option}: {error}");
+        }
+        assert!(sentence("//db/n?ttl=1ms").contains("too short"));
+        assert!(sentence("//db/n?ttl=soon").contains("ttl in the place is no time"));
+        assert!(sentence("//db/n?ttl=1s&ttl=2s").contains("twice"));
+        assert!(sentence("//db/n?ttl=99999999999999999999h").contains("no time"));
     }
 
     /// A home folder with these files in it, which nobody else may read.

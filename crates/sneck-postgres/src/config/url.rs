@@ -104,6 +104,7 @@ const OPTIONS: &[&str] = &[
     "channel_binding",
     "connect_timeout",
     "host",
+    "lock-delay",
     "passfile",
     "service",
     "sslcert",
@@ -111,6 +112,7 @@ const OPTIONS: &[&str] = &[
     "sslmode",
     "sslnegotiation",
     "sslrootcert",
+    "ttl",
 ];
 
 /// What follows the question mark, in order.
@@ -153,6 +155,24 @@ pub(super) fn seconds(text: &str, what: &str) -> Result<Duration, ConfigError> {
         _ => fail(format!(
             "{what} is not a whole number of seconds, at least 1"
         )),
+    }
+}
+
+/// `10` (seconds), `1500ms`, `10s`, `2m`, `1h`.
+pub(super) fn duration(text: &str, what: &str) -> Result<Duration, ConfigError> {
+    let split = text.find(|c: char| !c.is_ascii_digit());
+    let (digits, unit) = text.split_at(split.unwrap_or(text.len()));
+    let factor = match unit {
+        "ms" => Some(1),
+        "" | "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let number = digits.parse::<u64>().ok();
+    match number.zip(factor).and_then(|(n, factor)| n.checked_mul(factor)) {
+        Some(millis) => Ok(Duration::from_millis(millis)),
+        None => fail(format!("{what} is no time: write 10s, 1500ms or 2m")),
     }
 }
 

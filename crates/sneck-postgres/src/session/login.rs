@@ -22,17 +22,50 @@ const PROTOCOL_VIOLATION: &str = "08P01";
 const INVALID_AUTHORIZATION: &str = "28000";
 
 /// A role's or database's default for these would end a wait, or a holding, or the session before its first question. What the startup asks for outranks such defaults.
-const LIMITS: [&str; 4] = [
+const LIMITS: [&str; 3] = [
     "statement_timeout",
     "lock_timeout",
-    "idle_session_timeout",
     "idle_in_transaction_session_timeout",
 ];
 
+/// The server's side of a lease.
+const IDLE: &str = "idle_session_timeout";
+
+/// How long the server puts up with silence from us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// For ever, as long as the network has not noticed that we are gone.
+    Allowed,
+    /// This long, in whole milliseconds: then it ends the session, and frees what that held. A question that it is busy with is no silence.
+    AtMost(Duration),
+}
+
+impl Silence {
+    fn millis(self) -> u128 {
+        match self {
+            Silence::Allowed => 0,
+            Silence::AtMost(limit) => limit.as_millis().max(1),
+        }
+    }
+}
+
 impl Session {
+    /// As [`Session::connect_for`], for as long as the network believes in us.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn connect(
+        config: &Config,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Session, SessionError> {
+        Session::connect_for(config, name, patience, Silence::Allowed)
+    }
+
     /// Connects, encrypted as the place asks for it, logs in under this name for `pg_stat_activity`, makes sure that the connection
     /// leads to one server process, and takes away the time limits that a role or database may
-    /// have set on waiting.
+    /// have set on waiting. From then on the server puts up with so much silence.
     ///
     /// All of this takes at most `patience`, or the place's own `connect_timeout` if that is
     /// shorter; the time is shared out among the addresses of the host. Afterwards, `patience` is
@@ -43,16 +76,17 @@ impl Session {
     /// [`ErrorKind::Unreachable`] when no server answers in time or has a connection to spare, [`ErrorKind::Refused`] when it
     /// does not let the user in or one side does not trust the other, [`ErrorKind::Protocol`] when what answers is no PostgreSQL or a
     /// connection pooler, [`ErrorKind::TooOld`], [`ErrorKind::Setup`] for files of ours.
-    pub fn connect(
+    pub fn connect_for(
         config: &Config,
         name: &str,
         patience: Duration,
+        silence: Silence,
     ) -> Result<Session, SessionError> {
         let own = config.connect_timeout().unwrap_or(patience);
         let deadline = Deadline::after(own.min(patience));
         let mut before: Option<SessionError> = None;
         for way in config.encryption().ways() {
-            let tried = Session::connect_by(*way, config, name, patience, &deadline);
+            let tried = Session::connect_by(*way, config, (name, silence), patience, &deadline);
             let error = match tried {
                 Ok(session) => return Ok(session),
                 Err(Setback::OfTls(error)) if before.is_none() => {
@@ -72,7 +106,7 @@ impl Session {
     fn connect_by(
         way: Way,
         config: &Config,
-        name: &str,
+        (name, silence): (&str, Silence),
         patience: Duration,
         deadline: &Deadline,
     ) -> Result<Session, Setback> {
@@ -96,7 +130,7 @@ impl Session {
                 return Err(SessionError::new(ErrorKind::Refused, text).into());
             }
         }
-        let key = log_in(&mut wire, config, name, deadline).map_err(|error| {
+        let key = log_in(&mut wire, config, (name, silence), deadline).map_err(|error| {
             // It is about who, from where and how. A wrong password is another thing: it is not said twice, and never in the clear after it was refused in secret.
             match error.sqlstate() {
                 Some(INVALID_AUTHORIZATION) => Setback::OfTls(error),
@@ -106,25 +140,26 @@ impl Session {
         let mut session = Session {
             wire,
             pending: None,
+            unwanted: 0,
             key: key.unwrap_or_default(),
             on_standby: false,
             patience,
         };
-        session.refuse_pooler(deadline)?;
+        session.make_fit(silence, deadline)?;
         Ok(session)
     }
 
     /// A pooler gives each client a cancel key of its own and may run two questions of one client
     /// in two server processes. A session-level lock taken there belongs to whoever comes next.
-    fn refuse_pooler(&mut self, deadline: &Deadline) -> Result<(), SessionError> {
-        let rows = self.ask(
-            "SELECT pg_catalog.pg_backend_pid(), \
-             pg_catalog.current_setting('server_version_num'), \
-             pg_catalog.pg_is_in_recovery()",
-            deadline,
-        )?;
+    fn make_fit(&mut self, silence: Silence, deadline: &Deadline) -> Result<(), SessionError> {
+        let mut rows = self.ask(&fitting(self.key.pid, silence, Watch::Client), deadline);
+        if rows.as_ref().is_err_and(|e| e.sqlstate() == Some(INVALID_PARAMETER_VALUE)) {
+            // The system this server runs on cannot tell it that a client has gone (Windows).
+            rows = self.ask(&fitting(self.key.pid, silence, Watch::Nothing), deadline);
+        }
+        let rows = rows?;
         let (pid, number, standby) = match rows.first().map(Vec::as_slice) {
-            Some([Some(pid), Some(number), Some(standby)]) => (pid, number, standby),
+            Some([Some(pid), Some(number), Some(standby), _]) => (pid, number, standby),
             _ => return Err(self.wire.unexpected("instead of the number of its process")),
         };
         let (Ok(pid), Ok(version)) = (pid.parse::<i32>(), number.parse::<u32>()) else {
@@ -140,18 +175,7 @@ impl Session {
             return Err(self.wire.end(error));
         }
         self.on_standby = standby == "t";
-        self.lift_limits(version, deadline)
-    }
-
-    fn lift_limits(&mut self, version: u32, deadline: &Deadline) -> Result<(), SessionError> {
-        match self.ask(&settings(version, Watch::Client), deadline) {
-            // The system this server runs on cannot tell it that a client has gone (Windows).
-            Err(error) if error.sqlstate() == Some(INVALID_PARAMETER_VALUE) => {
-                let fewer = settings(version, Watch::Nothing);
-                self.ask(&fewer, deadline).map(drop)
-            }
-            result => result.map(drop),
-        }
+        Ok(())
     }
 }
 
@@ -169,15 +193,17 @@ fn pooler(address: &str) -> SessionError {
 fn log_in(
     wire: &mut Wire,
     config: &Config,
-    name: &str,
+    (name, silence): (&str, Silence),
     deadline: &Deadline,
 ) -> Result<Option<Key>, SessionError> {
     let mut proof = Proof::new(config, wire.connection.certificate());
+    let idle = silence.millis().to_string();
     let parameters = [
         ("user", config.user()),
         ("database", config.database()),
         ("application_name", name),
         ("client_encoding", "UTF8"),
+        (IDLE, idle.as_str()),
     ];
     let parameters = parameters
         .into_iter()
@@ -212,7 +238,8 @@ fn log_in(
 /// What the server said instead of letting us in.
 fn refusal(config: &Config, report: &Report) -> SessionError {
     let address = config.address().to_string();
-    let about_a_limit = LIMITS.iter().any(|limit| report.message.contains(limit));
+    let mut ours = LIMITS.iter().chain([&IDLE]);
+    let about_a_limit = ours.any(|limit| report.message.contains(limit));
     match report.sqlstate.as_str() {
         // `idle_session_timeout` came with 14.
         UNDEFINED_OBJECT if about_a_limit => {
@@ -253,37 +280,58 @@ enum Watch {
     Nothing,
 }
 
-/// The statements that make a session fit for waiting and holding, for servers of this version.
-fn settings(server_version: u32, watch: Watch) -> String {
-    let mut settings = vec![
-        // As [`LIMITS`], where the version has it.
-        (170_000, "transaction_timeout", "0".to_owned()),
+/// What is asked of the system to find out that the other side has vanished: after how many seconds of silence, how often, how many times.
+///
+/// Never before the lease is over: that would free what its holder believes to hold.
+fn keepalive(silence: Silence) -> (u64, u64, u64) {
+    let count = u64::from(KEEPALIVE_COUNT);
+    match silence {
+        Silence::Allowed => (KEEPALIVE_IDLE.as_secs(), KEEPALIVE_INTERVAL.as_secs(), count),
+        Silence::AtMost(limit) => {
+            let whole = u64::try_from(limit.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+            // Linux takes neither more than 32767.
+            let idle = (whole / 2).clamp(1, 7200);
+            let interval = (whole - whole.min(idle)).div_ceil(count).max(1);
+            (idle, interval, count)
+        }
+    }
+}
+
+/// The question that tells who answers, and makes the session fit for waiting and holding if that is the server process itself: a session that a pooler lends is others' too, and
+/// is left as it is.
+fn fitting(pid: i32, silence: Silence, watch: Watch) -> String {
+    let (idle, interval, count) = keepalive(silence);
+    let vanished = (idle + interval * count).saturating_mul(1000);
+    let settings = [
+        // In case somebody took it away from the startup.
+        (IDLE, silence.millis().to_string()),
         // A commit answers once it is on this server's disk: not before, so that what it told us
         // outlives a crash; and not only when other servers have it, which may be never.
-        (0, "synchronous_commit", "local".to_owned()),
-        // If this machine loses its power, the server shall free what we held within half a
-        // minute, not after the usual two hours.
-        (
-            0,
-            "tcp_keepalives_idle",
-            KEEPALIVE_IDLE.as_secs().to_string(),
-        ),
-        (
-            0,
-            "tcp_keepalives_interval",
-            KEEPALIVE_INTERVAL.as_secs().to_string(),
-        ),
-        (0, "tcp_keepalives_count", KEEPALIVE_COUNT.to_string()),
+        ("synchronous_commit", "local".to_owned()),
+        // Tokens are drawn by statements that write, and none of ours waits for a snapshot.
+        ("default_transaction_read_only", "off".to_owned()),
+        ("default_transaction_isolation", "read committed".to_owned()),
+        // Whoever loses its power or its network while it waits is in nobody's way for longer than a holder would be: else it is for two hours, or until what it was sent has been sent again for a quarter of an hour.
+        ("tcp_keepalives_idle", idle.to_string()),
+        ("tcp_keepalives_interval", interval.to_string()),
+        ("tcp_keepalives_count", count.to_string()),
+        ("tcp_user_timeout", vanished.to_string()),
     ];
+    let set = |name: &str, value: &str| format!("pg_catalog.set_config('{name}', '{value}', false)");
+    let mut all: Vec<String> = settings.iter().map(|(name, value)| set(name, value)).collect();
     if watch == Watch::Client {
         // Else a waiter that was killed stays in the queue until it is its turn.
-        settings.push((0, "client_connection_check_interval", "'1s'".to_owned()));
+        all.push(set("client_connection_check_interval", "1s"));
     }
-    settings
-        .iter()
-        .filter(|(since, ..)| *since <= server_version)
-        .map(|(_, name, value)| format!("SET {name} = {value};"))
-        .collect()
+    let newer = set("transaction_timeout", "0");
+    all.push(format!(
+        "CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 170000 THEN {newer} END"
+    ));
+    format!(
+        "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(), \
+         CASE WHEN pg_catalog.pg_backend_pid() = {pid} THEN pg_catalog.concat({}) END",
+        all.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -291,12 +339,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_settings_the_server_has_are_set() {
-        let of_15 = settings(150_004, Watch::Client);
-        assert!(of_15.contains("SET client_connection_check_interval = '1s';"));
-        assert!(!of_15.contains("transaction_timeout"));
-
-        assert!(settings(170_000, Watch::Client).contains("SET transaction_timeout = 0;"));
-        assert!(!settings(150_004, Watch::Nothing).contains("client_connection_check_interval"));
+    fn the_network_gives_nobody_up_before_the_lease_is_over_nor_long_after() {
+        for millis in [1, 999, 1000, 1100, 1999, 20_000, 65_500, 3_600_000, 86_400_000] {
+            let limit = Duration::from_millis(millis);
+            let (idle, interval, count) = keepalive(Silence::AtMost(limit));
+            let vanished = Duration::from_secs(idle + interval * count);
+            assert!(vanished >= limit, "{limit:?}: {vanished:?}");
+            assert!(vanished <= limit + Duration::from_secs(4), "{limit:?}: {vanished:?}");
+            assert!(idle <= 32_767 && interval <= 32_767 && count <= 127);
+        }
     }
 }

@@ -32,6 +32,7 @@ use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
 
 pub use self::error::{ErrorKind, OLDEST, SessionError};
+pub use self::login::Silence;
 use self::error::{Report, not_sayable};
 use self::wire::Wire;
 use sneck::protocol::{Borrowed, Wake};
@@ -53,6 +54,8 @@ pub struct Session {
     wire: Wire,
     /// What has arrived of the answer to the open question.
     pending: Option<Answer>,
+    /// So many answers come before that one, which nobody waits for any more.
+    unwanted: usize,
     key: Key,
     on_standby: bool,
     patience: Duration,
@@ -87,6 +90,53 @@ impl Session {
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>, SessionError> {
         let deadline = Deadline::after(self.patience);
         self.ask(sql, &deadline)
+    }
+
+    /// Asks by this deadline, behind questions whose answers did not come by theirs: those are read and dropped. None: no answer in time, and the session can be asked again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::query`].
+    pub fn query_by(
+        &mut self,
+        sql: &str,
+        deadline: &Deadline,
+    ) -> Result<Option<Vec<Row>>, SessionError> {
+        self.wire.usable()?;
+        if self.pending.is_some() {
+            self.unwanted += 1;
+        }
+        self.write(sql, deadline)?;
+        match self.answer_by(deadline)? {
+            Some(reply) => reply.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Looks, without asking and without waiting, whether the session has ended, and why; takes what has come meanwhile.
+    pub fn notice(&mut self) -> Option<String> {
+        // First what can be seen without taking it: it tells the reason, which may stand before the end.
+        if let Some(why) = self.is_closed() {
+            return Some(why);
+        }
+        loop {
+            match self.take_answer() {
+                Ok(Some(_)) => continue,
+                Ok(None) => {}
+                Err(error) => return Some(error.to_string()),
+            }
+            match self.wire.more_now() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(error.to_string()),
+            }
+        }
+    }
+
+    /// Whether a question is open, or answers are on their way that nobody waits for.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.pending.is_some() || self.unwanted > 0
     }
 
     /// Asks, and leaves the answer to [`Session::try_read`] or [`Session::give_up`].
@@ -217,9 +267,13 @@ impl Session {
                 "the question before this one is still open: read its answer first",
             ));
         }
+        self.write(sql, deadline)
+    }
+
+    fn write(&mut self, sql: &str, deadline: &Deadline) -> Result<(), SessionError> {
         let mut message = BytesMut::new();
         frontend::query(sql, &mut message).map_err(|error| not_sayable(&error))?;
-        self.pending = Some(Answer::default());
+        self.answer();
         self.wire.write(&message, deadline)
     }
 
@@ -261,6 +315,10 @@ impl Session {
                         return Err(self.wire.end(error));
                     }
                     self.answer().error.get_or_insert(error);
+                }
+                Message::ReadyForQuery(_) if self.unwanted > 0 => {
+                    self.unwanted -= 1;
+                    self.pending = Some(Answer::default());
                 }
                 Message::ReadyForQuery(_) => {
                     let Answer { rows, error } = self.pending.take().unwrap_or_default();

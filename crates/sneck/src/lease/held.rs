@@ -2,7 +2,8 @@
 
 use super::{Lease, Outcome, Tenure, Terms, Watch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::{Borrowed, Clean, Held, Standing};
+use crate::protocol::{Borrowed, Clean, Descriptor, Held, Standing, Unshared};
+use crate::sys::file::lend;
 use crate::timeout::Moment;
 
 /// What an engine gives for a lock that was granted.
@@ -12,6 +13,7 @@ pub struct Leased {
     lease: Option<Lease>,
     token: Option<u64>,
     found: Clean,
+    carried: Option<Unshared<Descriptor>>,
 }
 
 impl Leased {
@@ -26,7 +28,15 @@ impl Leased {
             lease: Some(lease),
             token,
             found: Clean::Unknown,
+            carried: None,
         }
+    }
+
+    /// A copy of the connection that the stay is tied to: whoever inherits it keeps the stay after our end, as long as the server goes without a word.
+    #[must_use]
+    pub fn carried(mut self, connection: Descriptor) -> Leased {
+        self.carried = Some(Unshared::new(connection));
+        self
     }
 
     /// What the server tells of the holder before.
@@ -43,6 +53,7 @@ impl Held for Leased {
         let Some(lease) = self.lease.take() else {
             return Ok(());
         };
+        self.carried = None;
         let standing = lease.standing();
         let released = lease.end();
         match standing {
@@ -62,7 +73,8 @@ impl Held for Leased {
     }
 
     fn carry(&self) -> Vec<Borrowed<'_>> {
-        Vec::new()
+        let carried = self.carried.iter().filter(|copy| copy.is_ours());
+        carried.filter_map(|copy| lend(copy)).collect()
     }
 
     fn token(&self) -> Option<u64> {
