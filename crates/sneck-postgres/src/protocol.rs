@@ -1,55 +1,52 @@
-//! The lock itself: an advisory lock of a PostgreSQL server, held by a connection.
+//! The lock itself: an advisory lock of a PostgreSQL server, held by a session that the server ends when it hears nothing of it.
 //!
-//! Downsides. The lock is as old as its connection: a network that goes silent leaves the holder
-//! and the server with different beliefs until a keepalive finds out (no lease yet). Locks are
-//! not replicated: after a fail-over they are gone, and a standby is refused. Through a pooler in
-//! transaction mode a lock would exclude nobody; such a connection is refused. One connection per
-//! claimant.
+//! Downsides. The session *is* the holding: a connection that breaks is a lock that is lost, though the lease would have gone on. One connection, one server process and one of
+//! `max_connections` for each who holds or waits. Locks are not replicated: after a fail-over they are gone, and a standby is refused. Through a pooler in transaction mode a lock would
+//! exclude nobody; a pooler is refused. Who waits keeps a statement running, and so VACUUM from removing what died since.
 //!
-//! Bytes: nothing on disk but the number of a transaction, which is the token. The key is 64 bits
-//! of a hash of the name (see [`key`](fn@crate::config::key)); who holds is told by
-//! `application_name`, which begins with `sneck pid N`.
+//! Bytes: nothing on disk but the number of a transaction, which is the token. The key is 64 bits of a hash of the name (see [`key`](fn@crate::config::key)); who holds and waits is told by
+//! `application_name` (`record.rs`).
+//!
+//! The lease is `idle_session_timeout`, which ends a session that asks nothing for so long: `ttl` and the lock delay. A question of no weight, three times in a `ttl`, keeps it. It does not count
+//! while a question is unanswered, so neither for whoever waits: such a one that has vanished is found out by the server's system (`tcp_keepalives_…`, `tcp_user_timeout`) after as long as a lease, and
+//! by the server a second later (`client_connection_check_interval`); if its turn comes before, it is silent from then on.
 //!
 //! Also spoken by everything that calls `pg_advisory_lock` with the same key.
 //!
-//! Steps of a claimant: connect; *try*; if that fails and it is asked again, *send*
-//! `pg_advisory_lock` and look at the socket from then on. The server keeps the queue. Giving up
-//! cancels the question, reads its answer to the end, and gives back a grant that came late.
+//! Steps of a claimant:
+//! 1. A session: the one that an earlier claimant of this handle has left, or a new one.
+//! 2. *Try*, and draw the token in the same question: the number of a transaction that begins before and gets its number after the grant. Nobody else can hold between.
+//! 3. Asked again: try once more, then *send* `pg_advisory_lock`, and look at the socket from then on. The server keeps the queue.
+//! 4. On the grant: draw the token. Its question is the first word of the lease, and shows that the lock was not lost before we knew of it (R8).
+//! 5. A word every third of `ttl`. A session that ends says so at once, and mostly why.
+//! 6. To release: unlock, and leave the session to the next claimant. In doubt it is closed, with which the server frees what it held. To withdraw: cancel, read the answer to the end, and
+//!    give back a grant that came late.
+//!
+//! An answer that never comes leaves its session to the server, which hears of its end, or nothing of it for as long as a lease: no claimant is in the way for longer (R7).
 
 use crate::config::Config;
-use crate::session::{self, Row, Session, SessionError};
+use crate::seat::{Seat, value};
+use crate::session::{self, Session};
+use crate::target::{Known, PATIENCE, STANDBY, STARTED, Target};
+use sneck::lease::Terms;
 use sneck::protocol::{
-    Attempt, Borrowed, Busy, Capabilities, Contender, Crash, Held, Modes, Order, Protocol, Reach,
-    Tokens, Wake,
+    Capabilities, Consistency, Contender, Crash, Leasing, Mark, Modes, Order, Protocol, Reach,
+    Removable, Removal, Restart, Right, Tokens,
 };
-use sneck::{Claim, Error, ErrorKind, Holder, Mode, Place, Result, Sighting, Source, Standing};
-use std::mem;
+use sneck::{Claim, ErrorKind, Holder, Place, Result, Sighting};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-/// How long connecting may take, unless the place says otherwise, and a question be unanswered.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long giving up a wait may take before the connection is simply closed.
-const WITHDRAW: Duration = Duration::from_secs(5);
+/// Less is in danger on a busy server: it forks and plans, where others look into a table.
+const SHORTEST: Duration = Duration::from_secs(1);
 
-const STANDBY: &str = "this server is a standby: its advisory locks exclude nobody on the primary";
-
-/// Draws a token. The number of a transaction that wrote nothing may be given out again after a
-/// crash of the server; so this one leaves a message in the log, which is on disk before it
-/// counts. (`pg_current_xact_id` is the newer name, which 12 does not know.)
-const TOKEN: &str = "SELECT pg_catalog.txid_current(), \
-                     pg_catalog.pg_logical_emit_message(true, 'sneck', '')";
+/// How long the server may take to end a session by force.
+const END: Duration = Duration::from_secs(5);
 
 /// An advisory lock of a PostgreSQL server.
 #[derive(Debug)]
 pub struct Postgres {
     target: Arc<Target>,
-}
-
-#[derive(Debug)]
-struct Target {
-    place: Place,
-    config: Config,
 }
 
 impl Postgres {
@@ -58,108 +55,65 @@ impl Postgres {
     /// # Errors
     /// [`ErrorKind::Usage`]: the place makes no sense.
     pub fn new(place: &Place) -> Result<Postgres> {
-        let usage = |what: String| Error::new(ErrorKind::Usage, "read the place", what).at(place);
+        let usage =
+            |what: String| sneck::Error::new(ErrorKind::Usage, "read the place", what).at(place);
         let rest = place
             .rest()
             .to_str()
             .ok_or_else(|| usage("the address is not UTF-8".into()))?;
         let config = Config::parse(rest).map_err(|e| usage(e.to_string()))?;
         Ok(Postgres {
-            target: Arc::new(Target {
-                place: place.clone(),
-                config,
-            }),
+            target: Arc::new(Target::new(place, config)),
         })
     }
-}
 
-impl Target {
-    fn error(&self, kind: ErrorKind, doing: &'static str, what: impl Into<String>) -> Error {
-        Error::new(kind, doing, what).at(&self.place)
-    }
-
-    fn failed(&self, doing: &'static str, error: &SessionError) -> Error {
-        let kind = match error.kind() {
-            session::ErrorKind::Unreachable => ErrorKind::Unreachable,
-            session::ErrorKind::Refused => ErrorKind::NoPermission,
-            session::ErrorKind::Protocol => ErrorKind::Foreign,
-            session::ErrorKind::TooOld => ErrorKind::Unsupported,
-            session::ErrorKind::Setup => ErrorKind::Usage,
-            _ => ErrorKind::Io,
-        };
-        self.error(kind, doing, error.to_string())
-    }
-
-    fn connect(&self, name: &str) -> Result<Session> {
-        Session::connect(&self.config, name, PATIENCE).map_err(|e| self.failed("connect", &e))
-    }
-
-    fn ask(&self, session: &mut Session, sql: &str) -> Result<Vec<Row>> {
-        session
-            .query(sql)
-            .map_err(|e| self.failed("ask the server", &e))
-    }
-
-    /// `pg_try_advisory_lock(key)` and its like; shared ones end in `_shared`.
-    fn call(&self, function: &str, mode: Mode) -> String {
-        let suffix = match mode {
-            Mode::Exclusive => "",
-            Mode::Shared => "_shared",
-        };
-        format!(
-            "SELECT pg_catalog.{function}{suffix}({})",
-            self.config.key()
-        )
-    }
-
-    fn holders(&self, session: &mut Session) -> Result<Vec<Holder>> {
-        // A 64-bit key is shown as two halves, and as objsubid 1. The server hides where a
-        // client of another user comes from unless we may read all statistics; port -1 is a
-        // socket file.
-        let key = self.config.key() as u64;
-        let sql = format!(
-            "SELECT l.mode, a.usename, a.application_name, \
-             CASE a.client_port WHEN -1 THEN 'local' ELSE host(a.client_addr) END, \
-             extract(epoch FROM a.backend_start)::bigint \
-             FROM pg_catalog.pg_locks l \
-             LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
-             AND l.classid = {} AND l.objid = {} AND l.database = \
-             (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
-             ORDER BY a.backend_start",
-            key >> 32,
-            key & 0xffff_ffff
-        );
-        let rows = self.ask(session, &sql)?;
-        Ok(rows.iter().map(|row| holder(row)).collect())
+    /// Something asked by one who only looks, or removes.
+    fn aside<T>(
+        &self,
+        name: &str,
+        ask: impl FnOnce(&mut Session) -> Result<T>,
+    ) -> Result<(T, bool)> {
+        let target = &self.target;
+        let session = Session::connect(&target.config, name, PATIENCE);
+        let mut session = session.map_err(|e| target.failed("connect", &e))?;
+        let answer = ask(&mut session);
+        let on_standby = session.on_standby();
+        session.close();
+        Ok((answer?, on_standby))
     }
 }
 
-fn holder(row: &[Option<String>]) -> Holder {
-    let column = |index: usize| {
-        let text = row.get(index).cloned().flatten();
-        text.filter(|text| !text.is_empty())
+/// Who holds it, and what would have to be ended to free it.
+pub(crate) fn held(known: Vec<Known>) -> Sighting {
+    let holding: Vec<Known> = known.into_iter().filter(|known| known.holds).collect();
+    let processes: Option<Vec<String>> = holding
+        .iter()
+        .map(|known| known.process.map(|(pid, began)| format!("{pid} {began}")))
+        .collect();
+    // Whoever may not see when a process began may not end it either.
+    let processes = processes.filter(|all| !all.is_empty());
+    Sighting::Held {
+        mark: processes.map(|all| Mark {
+            inode: (0, 0),
+            changed: 0,
+            content: all.join("\n").into_bytes(),
+        }),
+        holders: holding.into_iter().map(|known| known.holder).collect(),
+    }
+}
+
+/// Numbers of server processes and when they began, as pairs of SQL. None: it is none of our marks.
+fn pairs(mark: &Mark) -> Option<String> {
+    let text = std::str::from_utf8(&mark.content).ok()?;
+    let pair = |line: &str| {
+        let (pid, began) = line.split_once(' ')?;
+        let (pid, began) = (pid.parse::<i32>().ok()?, began.parse::<i64>().ok()?);
+        Some(format!("({pid}, {began})"))
     };
-    let mut holder = Holder::unknown(Source::Server);
-    holder.mode = column(0).map(|mode| {
-        if mode.starts_with("Share") {
-            Mode::Shared
-        } else {
-            Mode::Exclusive
-        }
-    });
-    holder.user = column(1);
-    holder.command = column(2);
-    holder.host = column(3);
-    let seconds = column(4).and_then(|s| s.parse().ok());
-    holder.started =
-        seconds.and_then(|s| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(s)));
-    holder
-}
-
-/// The first column of the first row.
-fn value(rows: &[Row]) -> Option<&str> {
-    rows.first()?.first()?.as_deref()
+    let pairs: Option<Vec<String>> = text.lines().map(pair).collect();
+    pairs
+        .map(|all| all.join(", "))
+        .filter(|all| !all.is_empty())
 }
 
 impl Protocol for Postgres {
@@ -183,236 +137,74 @@ impl Protocol for Postgres {
         capabilities.order = Order::Fifo;
         capabilities.reach = Reach::Network;
         capabilities.crash = Crash::Free;
+        capabilities.removal = Removable::Yes;
         capabilities.tokens = Tokens::Durable;
+        capabilities.lease = Leasing::Leased {
+            shortest: SHORTEST,
+            step: Duration::from_millis(1),
+        };
+        capabilities.restart = Restart::Freed;
+        capabilities.consistency = Consistency::UntilFailover;
         capabilities
     }
 
+    fn terms(&self) -> Terms {
+        self.target.config.terms()
+    }
+
     fn contend(&self, claim: &Arc<Claim>) -> Result<Box<dyn Contender>> {
-        let label = claim.label().unwrap_or_default();
-        let name = format!("sneck pid {} {label}", claim.party().pid());
-        let session = self.target.connect(name.trim_end())?;
-        if session.on_standby() {
-            session.close();
-            let refusal = self
-                .target
-                .error(ErrorKind::Unsupported, "connect", STANDBY);
-            return Err(refusal.advise("name the primary"));
-        }
-        Ok(Box::new(Seat {
-            target: self.target.clone(),
-            mode: claim.mode(),
-            state: State::Idle(session),
-            tried: false,
-        }))
+        Ok(Box::new(Seat::new(&self.target, claim)?))
     }
 
     fn inspect(&self) -> Result<Sighting> {
-        let mut session = self.target.connect("sneck status")?;
-        let on_standby = session.on_standby();
-        let holders = self.target.holders(&mut session);
-        session.close();
-        let holders = holders?;
-        Ok(if on_standby {
-            let why = STANDBY.into();
-            Sighting::Unknown { why }
-        } else if holders.is_empty() {
-            Sighting::Free
-        } else {
-            Sighting::Held {
-                holders,
-                mark: None,
+        let (known, on_standby) =
+            self.aside("sneck status", |session| self.target.look(session))?;
+        Ok(match held(known) {
+            _ if on_standby => {
+                let why = STANDBY.into();
+                Sighting::Unknown { why }
             }
+            Sighting::Held { holders, .. } if holders.is_empty() => Sighting::Free,
+            seen => seen,
         })
     }
-}
 
-/// One claimant: a connection of its own, since locks of one connection do not exclude each
-/// other.
-#[derive(Debug)]
-struct Seat {
-    target: Arc<Target>,
-    mode: Mode,
-    state: State,
-    /// Whether it has been tried before.
-    tried: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Nothing is asked.
-    Idle(Session),
-    /// The server has our question and queues us.
-    Asked(Session),
-    /// The session has gone to the holding, or is no more.
-    Gone,
-}
-
-/// How one try ended.
-enum Try {
-    /// The lock is ours, and this is the token.
-    Granted(Option<u64>),
-    /// Held by others, and nothing is asked.
-    Held(Sighting),
-    /// Held by others, and the server queues us.
-    Queued,
-}
-
-impl Seat {
-    fn try_it(&mut self, session: &mut Session) -> Result<Try> {
-        let try_now = self.target.call("pg_try_advisory_lock", self.mode);
-        if value(&self.target.ask(session, &try_now)?) == Some("t") {
-            return self.granted(session);
-        }
-        // The first try may be the only one: then nothing is asked that would have to be taken
-        // back, and the holder is named while the connection is there.
-        if !mem::replace(&mut self.tried, true) {
-            let holders = self.target.holders(session)?;
-            return Ok(Try::Held(Sighting::Held {
-                holders,
-                mark: None,
-            }));
-        }
-        let wait = self.target.call("pg_advisory_lock", self.mode);
-        session
-            .send(&wait)
-            .map_err(|e| self.target.failed("ask the server", &e))?;
-        Ok(Try::Queued)
+    fn waiters(&self) -> Result<Vec<Holder>> {
+        let (known, _) = self.aside("sneck status", |session| self.target.look(session))?;
+        let waiting = known.into_iter().filter(|known| !known.holds);
+        Ok(waiting.map(|known| known.holder).collect())
     }
 
-    fn look(&self, session: &mut Session) -> Result<Try> {
-        match session.try_read() {
-            Ok(Some(_)) => self.granted(session),
-            Ok(None) => Ok(Try::Queued),
-            Err(error) => Err(self.target.failed("wait", &error)),
-        }
-    }
-
-    /// The token must come after the grant.
-    fn granted(&self, session: &mut Session) -> Result<Try> {
-        let rows = self.target.ask(session, TOKEN)?;
-        Ok(Try::Granted(value(&rows).and_then(|v| v.parse().ok())))
-    }
-
-    fn busy(&self, session: &Session, seen: Sighting) -> Result<Attempt> {
-        let wakes = session.wake().map_err(|e| {
-            let what = "no descriptor to be had";
-            let error = self
-                .target
-                .error(ErrorKind::Io, "watch the connection", what);
-            error.because(e)
-        })?;
-        let wakes: Vec<Wake> = wakes.into_iter().collect();
-        Ok(Attempt::Busy(Busy::new(seen, wakes)))
-    }
-}
-
-impl Contender for Seat {
-    fn attempt(&mut self) -> Result<Attempt> {
-        let (session, tried) = match mem::replace(&mut self.state, State::Gone) {
-            State::Idle(mut session) => {
-                let tried = self.try_it(&mut session);
-                (session, tried)
-            }
-            State::Asked(mut session) => {
-                let tried = self.look(&mut session);
-                (session, tried)
-            }
-            State::Gone => {
-                let what = "the connection is gone; ask anew";
-                return Err(self
-                    .target
-                    .error(ErrorKind::Unreachable, "ask the server", what));
-            }
+    /// By force only: who falls silent loses it without our help. Ends the very server processes that were seen to hold it, whose holders hear of it at once.
+    fn remove(&self, seen: &Mark, right: Right) -> Result<Removal> {
+        let Some(pairs) = pairs(seen).filter(|_| right == Right::Force) else {
+            return Ok(Removal::Unsupported);
         };
-        match tried {
-            Ok(Try::Granted(token)) => Ok(Attempt::Held(Box::new(Holding {
-                target: self.target.clone(),
-                mode: self.mode,
-                session: Some(session),
-                token,
-            }))),
-            Ok(Try::Held(seen)) => {
-                let busy = self.busy(&session, seen);
-                self.state = State::Idle(session);
-                busy
-            }
-            Ok(Try::Queued) => {
-                // The holder may change while we stand in the queue; whoever gives up looks anew.
-                let busy = self.busy(&session, Sighting::held_by_somebody());
-                self.state = State::Asked(session);
-                busy
-            }
-            Err(error) => {
-                // It may hold the lock, or stand in the queue.
-                session.close();
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for Seat {
-    /// Withdraw. 1. We are queued. 2. Our deadline comes. 3. The server grants us the lock just
-    /// now. 4. Our cancel comes too late, or hits what was granted and not yet said. Only an
-    /// unlock gives such a grant back before we return; without one it says so and does nothing.
-    fn drop(&mut self) {
-        match mem::replace(&mut self.state, State::Gone) {
-            State::Asked(mut session) if session.is_ours() => {
-                if session.give_up(WITHDRAW).is_ok() {
-                    let _ = session.query(&self.target.call("pg_advisory_unlock", self.mode));
+        let target = &self.target;
+        let sql = format!(
+            "SELECT pg_catalog.pg_terminate_backend(a.pid, {}) \
+             FROM pg_catalog.pg_stat_activity a WHERE (a.pid, {STARTED}) IN ({pairs}) \
+             AND EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND l.granted AND {})",
+            END.as_millis(),
+            target.is_the_lock()
+        );
+        let (rows, _) = self.aside("sneck break", |session| {
+            session.query(&sql).map_err(|error| {
+                let failed = target.failed("break", &error);
+                match error.kind() {
+                    session::ErrorKind::Refused => failed.advise(
+                        "end its holder, or come as the same role as the holder, as a member of pg_signal_backend, or as a superuser",
+                    ),
+                    _ => failed,
                 }
-                session.close();
-            }
-            State::Asked(session) | State::Idle(session) => session.close(),
-            State::Gone => {}
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Holding {
-    target: Arc<Target>,
-    mode: Mode,
-    /// None: released.
-    session: Option<Session>,
-    token: Option<u64>,
-}
-
-impl Holding {
-    fn lost(&self, why: &str) -> Error {
-        let what = format!("the lock was lost while it was held: {why}");
-        self.target
-            .error(ErrorKind::Lost, "release", what)
-            .advise("what it guards may have been used by two at once")
-    }
-}
-
-impl Held for Holding {
-    fn release(&mut self) -> Result<()> {
-        let Some(mut session) = self.session.take().filter(Session::is_ours) else {
-            return Ok(());
-        };
-        let answer = session.query(&self.target.call("pg_advisory_unlock", self.mode));
-        session.close();
-        match answer {
-            Ok(rows) if value(&rows) == Some("t") => Ok(()),
-            Ok(_) => Err(self.lost("the server says that this connection did not hold it")),
-            Err(error) => Err(self.lost(&error.to_string())),
-        }
-    }
-
-    fn standing(&self) -> Standing {
-        match &self.session {
-            None => Standing::Released,
-            Some(session) => session.is_closed().map_or(Standing::Held, Standing::Lost),
-        }
-    }
-
-    fn carry(&self) -> Vec<Borrowed<'_>> {
-        self.session.iter().filter_map(Session::carried).collect()
-    }
-
-    fn token(&self) -> Option<u64> {
-        self.token
+            })
+        })?;
+        let ended = rows
+            .iter()
+            .all(|row| value(std::slice::from_ref(row)) == Some("t"));
+        Ok(match rows.is_empty() || !ended {
+            true => Removal::Changed,
+            false => Removal::Removed,
+        })
     }
 }

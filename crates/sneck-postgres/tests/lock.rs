@@ -263,7 +263,7 @@ fn whoever_is_refused_is_told_who_holds_it() {
     let _ = server.psql("CREATE ROLE stranger LOGIN");
     let nightly = lock_at(&server.place("named"), |builder| builder.label("nightly"));
     let guard = nightly.acquire().unwrap();
-    let name = format!("sneck pid {} nightly", std::process::id());
+    let pid = std::process::id();
     // One that may read all statistics, and one that may not.
     for user in ["postgres", "stranger"] {
         let place = elsewhere(server, "named").replace("postgres@", &format!("{user}@"));
@@ -276,9 +276,15 @@ fn whoever_is_refused_is_told_who_holds_it() {
         ] {
             assert_eq!(error.holders().len(), 1, "{error}");
             let holder = &error.holders()[0];
-            assert_eq!(holder.command.as_deref(), Some(&*name), "{error}");
+            assert_eq!(holder.pid, Some(pid), "{error}");
+            assert_eq!(holder.label.as_deref(), Some("nightly"), "{error}");
+            assert_eq!(holder.token, guard.token(), "{error}");
+            assert!(holder.since.is_some(), "{error}");
             assert_eq!(holder.user.as_deref(), Some("postgres"), "{error}");
-            assert!(error.to_string().contains(&name), "{error}");
+            assert!(
+                error.to_string().contains(&format!("pid {pid}, nightly")),
+                "{error}"
+            );
             let host = (user == "postgres").then_some("127.0.0.1");
             assert_eq!(holder.host.as_deref(), host, "{error}");
         }

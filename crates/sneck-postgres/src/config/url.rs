@@ -170,7 +170,10 @@ pub(super) fn duration(text: &str, what: &str) -> Result<Duration, ConfigError> 
         _ => None,
     };
     let number = digits.parse::<u64>().ok();
-    match number.zip(factor).and_then(|(n, factor)| n.checked_mul(factor)) {
+    match number
+        .zip(factor)
+        .and_then(|(n, factor)| n.checked_mul(factor))
+    {
         Some(millis) => Ok(Duration::from_millis(millis)),
         None => fail(format!("{what} is no time: write 10s, 1500ms or 2m")),
     }

@@ -153,7 +153,10 @@ impl Session {
     /// in two server processes. A session-level lock taken there belongs to whoever comes next.
     fn make_fit(&mut self, silence: Silence, deadline: &Deadline) -> Result<(), SessionError> {
         let mut rows = self.ask(&fitting(self.key.pid, silence, Watch::Client), deadline);
-        if rows.as_ref().is_err_and(|e| e.sqlstate() == Some(INVALID_PARAMETER_VALUE)) {
+        if rows
+            .as_ref()
+            .is_err_and(|e| e.sqlstate() == Some(INVALID_PARAMETER_VALUE))
+        {
             // The system this server runs on cannot tell it that a client has gone (Windows).
             rows = self.ask(&fitting(self.key.pid, silence, Watch::Nothing), deadline);
         }
@@ -286,7 +289,11 @@ enum Watch {
 fn keepalive(silence: Silence) -> (u64, u64, u64) {
     let count = u64::from(KEEPALIVE_COUNT);
     match silence {
-        Silence::Allowed => (KEEPALIVE_IDLE.as_secs(), KEEPALIVE_INTERVAL.as_secs(), count),
+        Silence::Allowed => (
+            KEEPALIVE_IDLE.as_secs(),
+            KEEPALIVE_INTERVAL.as_secs(),
+            count,
+        ),
         Silence::AtMost(limit) => {
             let whole = u64::try_from(limit.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
             // Linux takes neither more than 32767.
@@ -317,8 +324,12 @@ fn fitting(pid: i32, silence: Silence, watch: Watch) -> String {
         ("tcp_keepalives_count", count.to_string()),
         ("tcp_user_timeout", vanished.to_string()),
     ];
-    let set = |name: &str, value: &str| format!("pg_catalog.set_config('{name}', '{value}', false)");
-    let mut all: Vec<String> = settings.iter().map(|(name, value)| set(name, value)).collect();
+    let set =
+        |name: &str, value: &str| format!("pg_catalog.set_config('{name}', '{value}', false)");
+    let mut all: Vec<String> = settings
+        .iter()
+        .map(|(name, value)| set(name, value))
+        .collect();
     if watch == Watch::Client {
         // Else a waiter that was killed stays in the queue until it is its turn.
         all.push(set("client_connection_check_interval", "1s"));
@@ -340,12 +351,17 @@ mod tests {
 
     #[test]
     fn the_network_gives_nobody_up_before_the_lease_is_over_nor_long_after() {
-        for millis in [1, 999, 1000, 1100, 1999, 20_000, 65_500, 3_600_000, 86_400_000] {
+        for millis in [
+            1, 999, 1000, 1100, 1999, 20_000, 65_500, 3_600_000, 86_400_000,
+        ] {
             let limit = Duration::from_millis(millis);
             let (idle, interval, count) = keepalive(Silence::AtMost(limit));
             let vanished = Duration::from_secs(idle + interval * count);
             assert!(vanished >= limit, "{limit:?}: {vanished:?}");
-            assert!(vanished <= limit + Duration::from_secs(4), "{limit:?}: {vanished:?}");
+            assert!(
+                vanished <= limit + Duration::from_secs(4),
+                "{limit:?}: {vanished:?}"
+            );
             assert!(idle <= 32_767 && interval <= 32_767 && count <= 127);
         }
     }

@@ -32,8 +32,8 @@ use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
 
 pub use self::error::{ErrorKind, OLDEST, SessionError};
-pub use self::login::Silence;
 use self::error::{Report, not_sayable};
+pub use self::login::Silence;
 use self::wire::Wire;
 use sneck::protocol::{Borrowed, Wake};
 use sneck_net::Deadline;
@@ -131,6 +131,11 @@ impl Session {
                 Err(error) => return Some(error.to_string()),
             }
         }
+    }
+
+    /// Another server process answers than the one that we began with.
+    pub(crate) fn mixed_up(&mut self) -> SessionError {
+        self.wire.unexpected("instead of the number of its process: something in between hands us from one server process to another")
     }
 
     /// Whether a question is open, or answers are on their way that nobody waits for.
