@@ -25,6 +25,7 @@
 //! An answer that never comes leaves its session to the server, which hears of its end, or nothing of it for as long as a lease: no claimant is in the way for longer (R7).
 
 use crate::config::Config;
+use crate::record;
 use crate::seat::{Seat, value};
 use crate::session::{self, Session};
 use crate::target::{Known, PATIENCE, STANDBY, STARTED, Target};
@@ -86,14 +87,17 @@ impl Postgres {
 /// Who holds it, and what would have to be ended to free it.
 pub(crate) fn held(known: Vec<Known>) -> Sighting {
     let holding: Vec<Known> = known.into_iter().filter(|known| known.holds).collect();
-    let processes: Option<Vec<String>> = holding
+    let sessions: Option<Vec<String>> = holding
         .iter()
-        .map(|known| known.process.map(|(pid, began)| format!("{pid} {began}")))
+        .map(|known| {
+            let (pid, began, name) = known.session.as_ref()?;
+            Some(format!("{pid} {began} {name}"))
+        })
         .collect();
-    // Whoever may not see when a process began may not end it either.
-    let processes = processes.filter(|all| !all.is_empty());
+    // Whoever may not see when a session began may not end it either.
+    let sessions = sessions.filter(|all| !all.is_empty());
     Sighting::Held {
-        mark: processes.map(|all| Mark {
+        mark: sessions.map(|all| Mark {
             inode: (0, 0),
             changed: 0,
             content: all.join("\n").into_bytes(),
@@ -102,18 +106,17 @@ pub(crate) fn held(known: Vec<Known>) -> Sighting {
     }
 }
 
-/// Numbers of server processes and when they began, as pairs of SQL. None: it is none of our marks.
-fn pairs(mark: &Mark) -> Option<String> {
+/// The sessions that were seen, as rows of SQL. None: it is none of our marks.
+fn rows_of(mark: &Mark) -> Option<String> {
     let text = std::str::from_utf8(&mark.content).ok()?;
-    let pair = |line: &str| {
-        let (pid, began) = line.split_once(' ')?;
+    let row = |line: &str| {
+        let (pid, rest) = line.split_once(' ')?;
+        let (began, name) = rest.split_once(' ')?;
         let (pid, began) = (pid.parse::<i32>().ok()?, began.parse::<i64>().ok()?);
-        Some(format!("({pid}, {began})"))
+        Some(format!("({pid}, {began}, {})", record::literal(name)))
     };
-    let pairs: Option<Vec<String>> = text.lines().map(pair).collect();
-    pairs
-        .map(|all| all.join(", "))
-        .filter(|all| !all.is_empty())
+    let rows: Option<Vec<String>> = text.lines().map(row).collect();
+    rows.map(|all| all.join(", ")).filter(|all| !all.is_empty())
 }
 
 impl Protocol for Postgres {
@@ -175,15 +178,15 @@ impl Protocol for Postgres {
         Ok(waiting.map(|known| known.holder).collect())
     }
 
-    /// By force only: who falls silent loses it without our help. Ends the very server processes that were seen to hold it, whose holders hear of it at once.
+    /// By force only: who falls silent loses it without our help. Ends the very sessions that were seen to hold it, whose holders hear of it at once. The next token is higher, as any number of a later transaction is (R14).
     fn remove(&self, seen: &Mark, right: Right) -> Result<Removal> {
-        let Some(pairs) = pairs(seen).filter(|_| right == Right::Force) else {
+        let Some(sessions) = rows_of(seen).filter(|_| right == Right::Force) else {
             return Ok(Removal::Unsupported);
         };
         let target = &self.target;
         let sql = format!(
             "SELECT pg_catalog.pg_terminate_backend(a.pid, {}) \
-             FROM pg_catalog.pg_stat_activity a WHERE (a.pid, {STARTED}) IN ({pairs}) \
+             FROM pg_catalog.pg_stat_activity a WHERE (a.pid, {STARTED}, a.application_name) IN ({sessions}) \
              AND EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND l.granted AND {})",
             END.as_millis(),
             target.is_the_lock()

@@ -27,7 +27,7 @@ pub(crate) fn name_of_holder(pid: u32, label: Option<&str>, token: &str) -> Stri
 }
 
 /// A string of SQL, whatever the server makes of backslashes.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     let mut quoted = String::from("E'");
     for c in text.chars() {
         match c {

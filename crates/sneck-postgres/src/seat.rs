@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long giving up a wait may take before the connection is simply closed.
-const WITHDRAW: Duration = Duration::from_secs(5);
+const WITHDRAW: Duration = Duration::from_secs(2);
 
 /// One claimant: a session of its own, since locks of one session do not exclude each other.
 #[derive(Debug)]

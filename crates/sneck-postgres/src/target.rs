@@ -204,8 +204,8 @@ impl Line {
 pub(crate) struct Known {
     pub(crate) holds: bool,
     pub(crate) holder: Holder,
-    /// The very server process, if we are shown which: its number, and when it began.
-    pub(crate) process: Option<(i32, i64)>,
+    /// The very session, if we are shown which: the number of its process, when that began, and its name, which with us changes from holding to holding.
+    pub(crate) session: Option<(i32, i64, String)>,
 }
 
 impl Known {
@@ -246,7 +246,10 @@ impl Known {
         Known {
             holds,
             holder,
-            process: pid.zip(began),
+            session: pid.zip(began).map(|(pid, began)| {
+                let name = column(3).unwrap_or_default();
+                (pid, began, name.to_owned())
+            }),
         }
     }
 }

@@ -14,54 +14,15 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use sneck::{ErrorKind, Guard, Lock, LockBuilder, Mode, Registry, Sighting, Standing};
+mod stage;
+
+use sneck::{ErrorKind, Guard, Mode, Sighting, Standing};
 use sneck_postgres::config::{Config, key};
 use sneck_postgres::session::Session;
 use sneck_testkit::block::{must_block, start, until};
 use sneck_testkit::postgres::PostgresServer;
 use sneck_testkit::{PATIENCE, sys, task};
-
-/// The lock at this place.
-fn lock_at(place: &str, change: impl FnOnce(LockBuilder) -> LockBuilder) -> Lock {
-    let mut registry = Registry::local();
-    sneck_postgres::register(&mut registry);
-    let place = registry.place(place).unwrap();
-    change(Lock::builder().registry(&registry).timeout(PATIENCE))
-        .at(&place)
-        .unwrap()
-}
-
-fn lock(server: &PostgresServer, name: &str) -> Lock {
-    lock_at(&server.place(name), |builder| builder)
-}
-
-/// The same lock in another spelling: the line inside this process takes it for another one, so
-/// that only the server stands between the two, as between two machines.
-fn lock_from_elsewhere(server: &PostgresServer, name: &str) -> Lock {
-    lock_at(&elsewhere(server, name), |builder| builder)
-}
-
-fn elsewhere(server: &PostgresServer, name: &str) -> String {
-    format!(
-        "postgres://postgres@:{}/postgres/{name}?host={}",
-        server.port(),
-        server.socket_dir().display()
-    )
-}
-
-fn kind(result: sneck::Result<Guard>) -> ErrorKind {
-    result.expect_err("it is held").kind()
-}
-
-/// How many hold this lock, and how many wait for it, in the server's own words.
-fn holders_and_waiters(server: &PostgresServer, name: &str) -> String {
-    server.psql(&format!(
-        "SELECT count(*) FILTER (WHERE granted), count(*) FILTER (WHERE NOT granted) \
-         FROM pg_locks WHERE locktype = 'advisory' \
-         AND (classid::bigint << 32 | objid::bigint) = {}",
-        key(name)
-    ))
-}
+use stage::*;
 
 #[test]
 fn two_handles_exclude_each_other_however_the_server_is_reached() {

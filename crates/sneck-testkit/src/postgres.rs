@@ -76,6 +76,14 @@ while read -r verb argument; do
         stop
         echo stopped
         ;;
+    signal)
+        kill -s "$argument" "$pid" $(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
+        echo sent
+        ;;
+    forget)
+        rm -rf "$FOLDER/data"
+        echo forgotten
+        ;;
     crash)
         children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
         kill -s KILL "$pid" $children
@@ -253,6 +261,29 @@ impl PostgresServer {
     pub fn kill9(&mut self) {
         assert!(self.running, "the server is down already");
         self.halt("crash");
+    }
+
+    /// Lets it stand still with all its processes, or go on (`STOP`, `CONT`).
+    ///
+    /// # Panics
+    ///
+    /// When it is down.
+    pub fn signal(&mut self, signal: &str) {
+        assert!(self.running, "the server is down");
+        assert_eq!(self.order(&format!("signal {signal}")), "sent");
+    }
+
+    /// Kills it at one blow, and starts it again without anything that it had.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start again.
+    pub fn lose_data(&mut self) {
+        self.kill9();
+        assert_eq!(self.order("forget"), "forgotten");
+        let created = self.order("create");
+        assert_eq!(created, "created", "initdb failed:\n{}", self.log());
+        self.restart();
     }
 
     /// Runs `sql` in the database `postgres` as the superuser, and gives what psql prints: a line
