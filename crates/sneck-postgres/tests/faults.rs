@@ -177,7 +177,7 @@ fn a_waiter_that_cannot_be_reached_keeps_its_time_and_its_ghost_holds_for_one_le
     let name = "waiter-cut-off";
     let guard = direct(server, name).acquire().unwrap();
     let (proxy, waits) = through(server, name);
-    let (begun, wait) = (Moment::now(), Duration::from_millis(300));
+    let (begun, wait) = (Moment::now(), Duration::from_millis(1500));
     let ghost = start(move || {
         let refused = kind(waits.acquire_within(wait));
         (begun.elapsed(), refused)
@@ -210,7 +210,7 @@ fn a_waiter_whose_link_heals_leaves_nothing() {
     let name = "waiter-healed";
     let guard = direct(server, name).acquire().unwrap();
     let (proxy, waits) = through(server, name);
-    let waiter = start(move || kind(waits.acquire_within(Duration::from_millis(300))));
+    let waiter = start(move || kind(waits.acquire_within(Duration::from_secs(1))));
     until("it waits", || holders_and_waiters(server, name) == "1|1");
     proxy.blackhole();
     waiter.wait();
@@ -225,7 +225,7 @@ fn a_waiter_whose_link_heals_leaves_nothing() {
 fn a_grant_whose_answer_never_comes_is_in_the_way_for_one_lease_only() {
     let server = PostgresServer::shared();
     // Of the requests of a connection: the wish for TLS, the startup, what makes it fit, the lock.
-    for requests in 0..5 {
+    let after = |requests: usize| {
         let name = format!("never-{requests}");
         let (proxy, lock) = through(server, &name);
         proxy.drop_answers_after(requests);
@@ -244,7 +244,12 @@ fn a_grant_whose_answer_never_comes_is_in_the_way_for_one_lease_only() {
         until("nothing is left", || {
             holders_and_waiters(server, &name) == "0|0"
         });
-    }
+    };
+    thread::scope(|scope| {
+        for requests in 0..5 {
+            scope.spawn(move || after(requests));
+        }
+    });
 }
 
 #[test]

@@ -156,10 +156,11 @@ impl Holder {
         theirs.is_some_and(|n| process::namespace(Namespace::Pid).is_some_and(|ours| ours != n))
     }
 
-    /// Add what this machine knows about the process: user, command, start. Facts already there stay.
+    /// Add what this machine knows about the process: user, command, start. Facts already there stay. What a server tells of may be any machine's process, and is left as it is.
     #[must_use]
     pub fn described(mut self) -> Holder {
-        let elsewhere = self.host.is_some() || self.is_elsewhere();
+        let served = self.source == Source::Server;
+        let elsewhere = served || self.host.is_some() || self.is_elsewhere();
         let Some(pid) = self.pid.filter(|_| !elsewhere) else {
             return self;
         };

@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use sneck::{ErrorKind, Guard, Lock, LockBuilder, Registry};
-use sneck_postgres::config::key;
+use sneck_postgres::config::{Config, key};
+use sneck_postgres::session::Session;
 use sneck_testkit::PATIENCE;
 use sneck_testkit::postgres::PostgresServer;
 use std::time::Duration;
@@ -65,19 +66,36 @@ pub(crate) fn kind(result: sneck::Result<Guard>) -> ErrorKind {
 
 /// How many hold this lock, and how many wait for it, in the server's own words.
 pub(crate) fn holders_and_waiters(server: &PostgresServer, name: &str) -> String {
-    server.psql(&format!(
-        "SELECT count(*) FILTER (WHERE granted), count(*) FILTER (WHERE NOT granted) \
-         FROM pg_locks WHERE locktype = 'advisory' \
-         AND (classid::bigint << 32 | objid::bigint) = {}",
-        key(name)
-    ))
+    asked(
+        server,
+        &format!(
+            "SELECT concat(count(*) FILTER (WHERE granted), '|', count(*) FILTER (WHERE NOT granted)) {}",
+            of_the_lock(name)
+        ),
+    )
 }
 
 /// The server process that holds it.
 pub(crate) fn backend(server: &PostgresServer, name: &str) -> String {
-    server.psql(&format!(
-        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted \
-         AND (classid::bigint << 32 | objid::bigint) = {}",
+    asked(
+        server,
+        &format!("SELECT pid {} AND granted", of_the_lock(name)),
+    )
+}
+
+fn of_the_lock(name: &str) -> String {
+    format!(
+        "FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = {}",
         key(name)
-    ))
+    )
+}
+
+/// The first column of the first row, without a process of psql for it.
+pub(crate) fn asked(server: &PostgresServer, sql: &str) -> String {
+    let config = Config::parse(&server.place("any")).expect("it can be read");
+    let mut session = Session::connect(&config, "test", PATIENCE).expect("it is up");
+    let rows = session.query(sql).expect("it makes sense");
+    session.close();
+    let first = rows.first().and_then(|row| row[0].clone());
+    first.unwrap_or_default()
 }
