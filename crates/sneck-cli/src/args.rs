@@ -91,7 +91,7 @@ fn break_help() -> String {
          sneck break --stale likely symlink:twistd.lock # also if its pid is a younger process's\n  \
          sneck break --force mkdir:build.lock           # WHOEVER HOLDS IT\n\n\
          Says in one line for each lock what was done: on stdout what is free now, on stderr what was left and why. Takes no lock. \
-         flock, fcntl and postgres leave no claims: to free such a lock, end its holder.\n\n{PLACES}\n\n{}",
+         flock and fcntl leave no claims: to free such a lock, end its holder. At a server a claim ends by itself when its holder falls silent; by force it is ended now, and its holder is told.\n\n{PLACES}\n\n{}",
         exit::TABLE
     )
 }

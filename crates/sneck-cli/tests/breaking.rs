@@ -201,17 +201,15 @@ fn where_somebody_keeps_the_folder_locked_a_stale_claim_is_left_for_now() {
 
 #[test]
 fn a_lock_that_leaves_no_claim_is_free_or_its_holder_has_to_end() {
-    static NAME: &str = "breaking";
-    let server = PostgresServer::shared().place(NAME);
-    for lock in ["l", "fcntl:l", &server].map(str::to_owned) {
+    for lock in ["l", "fcntl:l"] {
         let place = Place::new();
         assert_eq!(
-            place.said(&["break", &lock]),
+            place.said(&["break", lock]),
             (0, format!("{lock}: is free\n"))
         );
         assert_eq!(place.names().len(), 0, "{lock}: nothing is made");
-        let _holder = place.hold(&lock);
-        for words in [&["break", &lock][..], &["break", "--force", &lock]] {
+        let _holder = place.hold(lock);
+        for words in [&["break", lock][..], &["break", "--force", lock]] {
             let (code, said) = place.said(words);
             assert_eq!(code, 64, "{lock}: {said}");
             assert!(
@@ -219,9 +217,27 @@ fn a_lock_that_leaves_no_claim_is_free_or_its_holder_has_to_end() {
                 "{said}"
             );
         }
-        let (code, said) = place.said(&["run", "-n", "--force", &lock, "true"]);
+        let (code, said) = place.said(&["run", "-n", "--force", lock, "true"]);
         assert_eq!(code, 64, "{said}");
     }
+}
+
+#[test]
+fn a_servers_lock_is_nobodys_to_break_but_by_force() {
+    let lock = PostgresServer::shared().place("breaking");
+    let place = Place::new();
+    assert_eq!(
+        place.said(&["break", &lock]),
+        (0, format!("{lock}: is free\n"))
+    );
+    let _holder = place.hold(&lock);
+    let (code, said) = place.said(&["break", &lock]);
+    assert_eq!(code, 75, "{said}");
+    assert!(said.contains("held by pid"), "{said}");
+    let (code, said) = place.said(&["break", "--force", &lock]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("removed by force the claim of pid"), "{said}");
+    assert_eq!(place.code(&["run", "-n", &lock, "true"]), 0);
 }
 
 #[test]
