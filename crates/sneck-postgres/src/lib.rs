@@ -19,6 +19,7 @@
 //! | `seat.rs` | one claimant, step by step |
 //! | `tenure.rs` | staying, and giving it up |
 //! | `target.rs` | a lock's sessions and questions |
+//! | `kept.rs` | the session that the next claimant of a handle uses again |
 //! | `record.rs` | what others see of who holds and waits |
 //! | `session/` | connections, logging in, messages |
 //! | `config/` | places and options |
@@ -26,6 +27,7 @@
 //! Not for: anything else that PostgreSQL can do; this is no database driver.
 
 pub mod config;
+mod kept;
 mod protocol;
 mod record;
 mod seat;

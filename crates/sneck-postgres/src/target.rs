@@ -1,17 +1,17 @@
 //! One lock of one server: its place, its sessions, its questions.
 //!
-//! A session belongs to one claimant at a time, since locks of one session do not exclude each other. One that is done with is kept for the next claimant of the same handle; nobody keeps
-//! it alive meanwhile.
+//! A session belongs to one claimant at a time, since locks of one session do not exclude each other. One that is done with is kept for the next claimant of the same handle,
+//! for a while (`kept.rs`).
 //!
 //! Not for: when to ask (`seat.rs`, `tenure.rs`), what a session is (`session/`).
 
 use crate::config::Config;
+use crate::kept::Kept;
 use crate::record;
 use crate::session::{self, Row, Session, SessionError, Silence};
 use sneck::lease::Terms;
 use sneck::{Claim, Error, ErrorKind, Holder, Mode, Place, Result, Source};
 use sneck_net::Deadline;
-use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 /// How long connecting may take, unless the place says otherwise, and an answer to one who only looks.
@@ -24,8 +24,7 @@ pub(crate) const STANDBY: &str =
 pub(crate) struct Target {
     pub(crate) place: Place,
     pub(crate) config: Config,
-    /// A session that nobody uses.
-    idle: Mutex<Option<Line>>,
+    kept: Kept,
 }
 
 /// A session, and for whom it was opened.
@@ -58,7 +57,7 @@ impl Target {
         Target {
             place: place.clone(),
             config,
-            idle: Mutex::new(None),
+            kept: Kept::default(),
         }
     }
 
@@ -95,9 +94,7 @@ impl Target {
 
     /// A session that nobody else uses: the one that was kept, or a new one.
     pub(crate) fn line(&self, whose: &Whose) -> Result<Line> {
-        // Never waits for another thread, which in a forked child may not be there.
-        let idle = self.idle.try_lock().ok().and_then(|mut idle| idle.take());
-        if let Some(mut line) = idle {
+        if let Some(mut line) = self.kept.take() {
             if line.whose == *whose && line.is_usable() {
                 return Ok(line);
             }
@@ -125,12 +122,12 @@ impl Target {
 
     /// Done with, and it holds nothing: for the next one.
     pub(crate) fn give_back(&self, mut line: Line) {
-        if !line.is_usable() {
-            return line.session.close();
-        }
-        match self.idle.try_lock() {
-            Ok(mut idle) if idle.is_none() => *idle = Some(line),
-            _ => line.session.close(),
+        let more = match line.is_usable() {
+            true => self.kept.put(line),
+            false => Some(line),
+        };
+        if let Some(line) = more {
+            line.session.close();
         }
     }
 

@@ -491,12 +491,36 @@ fn a_session_is_kept_for_the_next_claimant_of_its_handle_and_of_no_other() {
     let other = direct(server, name).acquire().unwrap();
     assert_ne!(backend(server, name), first, "by its own handle");
     other.release().unwrap();
-    // One that was left for too long is replaced, and nobody notices.
-    until("the server has ended it", || {
+    // What nobody uses is closed by us, before the server complains of it.
+    let sessions = || {
         let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {first}");
-        server.psql(&sql) == "0"
-    });
+        asked(server, &sql)
+    };
+    until("it is closed", || sessions() == "0");
+    let log = server.log();
+    let complaint = format!("[{first}]");
+    assert!(!log.contains(&complaint), "{log}");
     assert_ne!(again(), first);
+}
+
+#[test]
+fn a_kept_session_that_was_ended_is_replaced_and_nobody_notices() {
+    let server = PostgresServer::shared();
+    let name = "kept-ended";
+    let lock = direct(server, name);
+    // Ended before we look, and (mostly) while we ask.
+    for patience in ["5000", "0"] {
+        let guard = lock.acquire().unwrap();
+        let process = backend(server, name);
+        guard.release().unwrap();
+        asked(
+            server,
+            &format!("SELECT pg_terminate_backend({process}, {patience})"),
+        );
+        let guard = lock.acquire().unwrap();
+        assert_ne!(backend(server, name), process);
+        guard.release().unwrap();
+    }
 }
 
 #[test]
