@@ -84,18 +84,14 @@ impl Target {
 
     /// A question was not answered in time.
     pub(crate) fn silent(&self, doing: &'static str, deadline: &Deadline) -> Error {
-        let what = format!(
-            "PostgreSQL at {} has fallen silent: {}",
-            self.config.address(),
-            deadline.missed()
-        );
+        let what = format!("PostgreSQL has fallen silent: {}", deadline.missed());
         self.error(ErrorKind::Unreachable, doing, what)
     }
 
     /// A session that nobody else uses: the one that was kept, or a new one.
     pub(crate) fn line(&self, whose: &Whose) -> Result<Line> {
         if let Some(mut line) = self.kept.take() {
-            if line.whose == *whose && line.is_usable() {
+            if line.whose == *whose && line.session.is_fit() {
                 return Ok(line);
             }
             line.session.close();
@@ -121,8 +117,9 @@ impl Target {
     }
 
     /// Done with, and it holds nothing: for the next one.
-    pub(crate) fn give_back(&self, mut line: Line) {
-        let more = match line.is_usable() {
+    pub(crate) fn give_back(&self, line: Line) {
+        // What ended it meanwhile is found out by whoever takes it.
+        let more = match line.session.is_ours() && !line.session.is_busy() {
             true => self.kept.put(line),
             false => Some(line),
         };
@@ -155,7 +152,7 @@ impl Target {
         let rows = session
             .query(&sql)
             .map_err(|e| self.failed("ask the server", &e))?;
-        Ok(rows.iter().map(|row| Known::read(row)).collect())
+        Ok(rows.iter().map(Known::read).collect())
     }
 
     /// What of `pg_locks` is this lock.
@@ -175,12 +172,6 @@ impl Target {
 pub(crate) const STARTED: &str = "(extract(epoch FROM a.backend_start) * 1000000)::bigint";
 
 impl Line {
-    /// Whether this is the process that opened it, nothing has ended it, and no answer is on its way.
-    fn is_usable(&mut self) -> bool {
-        let session = &mut self.session;
-        session.is_ours() && session.notice().is_none() && !session.is_busy()
-    }
-
     /// SQL that draws a token, after the grant, and puts it into the session's name: first word.
     ///
     /// The number of a transaction that wrote nothing may be given out again after a crash of the server; so this one leaves a message in the log, which is on disk before it

@@ -80,17 +80,12 @@ impl Tenure for Stay {
         let Some(mut line) = self.line.take() else {
             return Err(self.lost("its connection is closed"));
         };
-        if let Some(why) = line.session.is_closed() {
-            line.session.close();
-            return Err(self.lost(&why));
-        }
         let unlock = format!(
             "SELECT {}",
             self.target.call("pg_advisory_unlock", self.mode)
         );
         let deadline = until(by);
         let answer = line.session.query_by(&unlock, &deadline);
-        let ended = line.session.is_closed();
         let error = match answer {
             Ok(Some(rows)) if crate::seat::value(&rows) == Some("t") => {
                 self.target.give_back(line);
@@ -98,7 +93,7 @@ impl Tenure for Stay {
             }
             Ok(Some(_)) => self.lost("the server says that this connection did not hold it"),
             Ok(None) => self.target.silent("release", &deadline),
-            Err(_) if ended.is_some() => self.lost(&ended.unwrap_or_default()),
+            Err(error) if line.session.is_closed().is_some() => self.lost(&error.to_string()),
             Err(error) => self.target.failed("release", &error),
         };
         // In doubt the session ends, and with it whatever it holds.

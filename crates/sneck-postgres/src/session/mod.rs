@@ -119,18 +119,22 @@ impl Session {
         if let Some(why) = self.is_closed() {
             return Some(why);
         }
+        self.drain().err().map(|error| error.to_string())
+    }
+
+    /// Takes what has come, without waiting.
+    fn drain(&mut self) -> Result<(), SessionError> {
         loop {
-            match self.take_answer() {
-                Ok(Some(_)) => continue,
-                Ok(None) => {}
-                Err(error) => return Some(error.to_string()),
-            }
-            match self.wire.more_now() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(error.to_string()),
+            while self.take_answer()?.is_some() {}
+            if !self.wire.more_now()? {
+                return Ok(());
             }
         }
+    }
+
+    /// Whether it can be asked for something new: it is this process's, nothing has ended it, and no answer is on its way.
+    pub fn is_fit(&mut self) -> bool {
+        self.is_ours() && self.wire.usable().is_ok() && self.drain().is_ok() && !self.is_busy()
     }
 
     /// Another server process answers than the one that we began with.
