@@ -6,6 +6,7 @@ use crate::address::Address;
 use crate::deadline::Deadline;
 use crate::dial::{Peer, dial};
 use crate::error::{Error, ErrorKind, Failure, plain};
+use crate::keepalive::Keepalive;
 use crate::sys::{self, Socket, is_time_limit};
 use crate::tls::{Certificate, Layer, Tls};
 use sneck::protocol::{Borrowed, Unshared, Wake};
@@ -98,6 +99,16 @@ impl Connection {
     #[must_use]
     pub fn certificate(&self) -> Option<Certificate> {
         self.layer()?.certificate()
+    }
+
+    /// From now on a peer that says nothing is believed to be there for so long, and not for [`Keepalive::USUAL`].
+    ///
+    /// # Errors
+    /// The system does not take it.
+    pub fn keep_alive(&self, keepalive: Keepalive) -> Result<(), Error> {
+        self.check_ours()?;
+        let set = self.socket.keep_alive(keepalive);
+        set.map_err(|error| self.unreachable(&error))
     }
 
     /// Reads what comes before the deadline, into a buffer that is not empty.

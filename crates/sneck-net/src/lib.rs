@@ -25,6 +25,7 @@
 //! | `connection.rs` | what can be done with one |
 //! | `dial.rs` | finding the server: names, all of its addresses, the very same one again |
 //! | `deadline.rs` | until when |
+//! | `keepalive.rs` | how long a peer that says nothing is believed to be there |
 //! | `tls/` | encryption: whom to trust, what to show, and the bytes in between |
 //! | `error.rs` | what went wrong, in one line |
 //! | `sys/` | what each operating system does in its own way |
@@ -36,6 +37,7 @@ mod connection;
 mod deadline;
 mod dial;
 mod error;
+mod keepalive;
 mod sys;
 mod tls;
 
@@ -43,18 +45,5 @@ pub use address::Address;
 pub use connection::{Connection, Received};
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
+pub use keepalive::Keepalive;
 pub use tls::{Certificate, Credential, Digest, Roots, Tls, Trust};
-
-use std::time::Duration;
-
-/// After this long without a word from the other side the system asks whether it is there …
-pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// … and asks again this often …
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// … this many times, and then counts the connection as lost. What was sent and not taken note of for as long as all of this has the same end, where the system can
-/// be told so (Linux, Windows).
-pub const KEEPALIVE_COUNT: u32 = 3;
-
-/// How long a peer may be silent altogether: then the connection counts as lost.
-pub const SILENCE: Duration =
-    KEEPALIVE_IDLE.saturating_add(KEEPALIVE_INTERVAL.saturating_mul(KEEPALIVE_COUNT));

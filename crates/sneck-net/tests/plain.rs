@@ -290,18 +290,26 @@ mod on_unix {
         assert!(sockopt::socket_keepalive(socket).unwrap());
         assert_eq!(
             sockopt::tcp_keepidle(socket).unwrap(),
-            sneck_net::KEEPALIVE_IDLE
+            sneck_net::Keepalive::USUAL.idle
         );
         assert_eq!(
             sockopt::tcp_keepintvl(socket).unwrap(),
-            sneck_net::KEEPALIVE_INTERVAL
+            sneck_net::Keepalive::USUAL.interval
         );
         assert_eq!(
             sockopt::tcp_keepcnt(socket).unwrap(),
-            sneck_net::KEEPALIVE_COUNT
+            sneck_net::Keepalive::USUAL.count
         );
         assert_eq!(sockopt::tcp_user_timeout(socket).unwrap(), 30_000);
         assert!(sockopt::tcp_nodelay(socket).unwrap());
+        // Or later, where more depends on the connection.
+        let day = Duration::from_secs(24 * 3600);
+        let later = sneck_net::Keepalive::at_least(day);
+        connection.keep_alive(later).unwrap();
+        assert_eq!(sockopt::tcp_keepidle(socket).unwrap(), later.idle);
+        assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), later.interval);
+        let timeout = sockopt::tcp_user_timeout(socket).unwrap();
+        assert!(Duration::from_millis(timeout.into()) >= day);
     }
 
     #[test]

@@ -41,6 +41,12 @@ fn through(server: &PostgresServer, name: &str) -> (Proxy, Lock) {
     (proxy, lock_at(&place, short))
 }
 
+/// Of an hour: no clock tells its holder that it is lost.
+fn long(server: &PostgresServer, name: &str) -> Lock {
+    let hour = Duration::from_secs(3600);
+    lock_at(&server.place(name), |builder| builder.ttl(hour))
+}
+
 fn direct(server: &PostgresServer, name: &str) -> Lock {
     lock_at(&server.place(name), short)
 }
@@ -314,7 +320,6 @@ fn a_connection_that_is_cut_is_a_lock_that_is_lost_at_once() {
         "postgres://postgres@127.0.0.1:{}/postgres/{name}",
         proxy.port()
     );
-    // Of an hour: no clock tells it.
     let hour = |b: sneck::LockBuilder| b.ttl(Duration::from_secs(3600));
     let guard = lock_at(&place, hour).acquire().unwrap();
     let lost_at = told(&guard);
@@ -322,7 +327,7 @@ fn a_connection_that_is_cut_is_a_lock_that_is_lost_at_once() {
     let (_, why) = lost(&lost_at);
     assert!(why.contains("connection"), "{why}");
     is_lost(guard);
-    let next = lock_at(&server.place(name), hour).acquire().unwrap();
+    let next = long(server, name).acquire().unwrap();
     next.release().unwrap();
 }
 
@@ -330,7 +335,7 @@ fn a_connection_that_is_cut_is_a_lock_that_is_lost_at_once() {
 fn one_whose_session_is_ended_is_told_by_whom() {
     let server = PostgresServer::shared();
     let name = "ended";
-    let guard = lock(server, name).acquire().unwrap();
+    let guard = long(server, name).acquire().unwrap();
     let lost_at = told(&guard);
     let process = backend(server, name);
     assert_eq!(
@@ -371,9 +376,7 @@ fn a_server_that_is_killed_frees_the_lock_its_holder_is_told_at_once_and_tokens_
     assert!(matches!(can.lease, Leasing::Leased { .. }));
     let mut last = 0;
     for how in ["kill", "stop"] {
-        // Of an hour: no clock tells it.
-        let hour = |b: sneck::LockBuilder| b.ttl(Duration::from_secs(3600));
-        let guard = lock_at(&server.place("n"), hour).acquire().unwrap();
+        let guard = long(&server, "n").acquire().unwrap();
         let token = guard.token().unwrap();
         assert!(token > last);
         let lost_at = told(&guard);
@@ -404,7 +407,7 @@ fn a_server_that_is_killed_frees_the_lock_its_holder_is_told_at_once_and_tokens_
 #[test]
 fn data_that_is_lost_frees_the_lock_and_the_holder_is_told() {
     let mut server = PostgresServer::start();
-    let guard = lock(&server, "n").acquire().unwrap();
+    let guard = long(&server, "n").acquire().unwrap();
     let lost_at = told(&guard);
     server.lose_data();
     lost(&lost_at);

@@ -138,7 +138,10 @@ fn those_who_hold_and_wait_are_named_in_order() {
 #[test]
 fn removal_by_force_tells_the_holder_at_once_and_leaves_the_token_higher() {
     let server = PostgresServer::shared();
-    let guard = lock(server, "forced").acquire().unwrap();
+    // Of an hour: no clock tells its holder.
+    let hour = Duration::from_secs(3600);
+    let held = lock_at(&server.place("forced"), |b| b.ttl(hour));
+    let guard = held.acquire().unwrap();
     let watch = guard.lost();
     let token = guard.token().unwrap();
     let other = lock_from_elsewhere(server, "forced");

@@ -20,6 +20,7 @@ use neither as system;
 
 pub(crate) use system::{carried, is_time_limit, wake};
 
+use crate::Keepalive;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
@@ -43,8 +44,17 @@ impl Socket {
     pub(crate) fn connect_tcp(address: &SocketAddr, limit: Duration) -> io::Result<Socket> {
         let stream = TcpStream::connect_timeout(address, limit)?;
         stream.set_nodelay(true)?;
-        system::notice_a_vanished_peer(&stream)?;
+        system::notice_a_vanished_peer(&stream, Keepalive::USUAL)?;
         Ok(Socket::Tcp(stream))
+    }
+
+    /// When to count a peer that says nothing as gone. One at the other end of a socket file cannot vanish unseen.
+    pub(crate) fn keep_alive(&self, after: Keepalive) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => system::notice_a_vanished_peer(stream, after),
+            #[cfg(unix)]
+            Socket::File(_) => Ok(()),
+        }
     }
 
     /// Connects to a socket file. A server whose queue of new connections is full lets this wait.

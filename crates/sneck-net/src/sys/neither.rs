@@ -1,6 +1,7 @@
 //! Sockets as the standard library alone has them.
 
 use super::Socket;
+use crate::Keepalive;
 use sneck::protocol::{Borrowed, Wake};
 use std::io::{self, Read};
 use std::net::TcpStream;
@@ -31,7 +32,7 @@ impl Socket {
 }
 
 /// The standard library cannot ask for it; the server does so on its side.
-pub(super) fn notice_a_vanished_peer(_: &TcpStream) -> io::Result<()> {
+pub(super) fn notice_a_vanished_peer(_: &TcpStream, _: Keepalive) -> io::Result<()> {
     Ok(())
 }
 

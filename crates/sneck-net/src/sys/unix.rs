@@ -1,7 +1,7 @@
 //! Sockets on Unix.
 
 use super::Socket;
-use crate::{KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
+use crate::Keepalive;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv, sockopt};
 use sneck::protocol::{Borrowed, Wake};
@@ -50,7 +50,7 @@ impl AsFd for crate::Connection {
 }
 
 /// A waiter may sit on a silent connection for days; a server that lost its power must not keep it there for ever.
-pub(super) fn notice_a_vanished_peer(stream: &TcpStream) -> io::Result<()> {
+pub(super) fn notice_a_vanished_peer(stream: &TcpStream, after: Keepalive) -> io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
     #[cfg(any(
         target_os = "linux",
@@ -59,14 +59,14 @@ pub(super) fn notice_a_vanished_peer(stream: &TcpStream) -> io::Result<()> {
         target_vendor = "apple"
     ))]
     {
-        sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(stream, KEEPALIVE_COUNT)?;
+        sockopt::set_tcp_keepidle(stream, after.idle)?;
+        sockopt::set_tcp_keepintvl(stream, after.interval)?;
+        sockopt::set_tcp_keepcnt(stream, after.count)?;
     }
     // Keepalive is silent while something that was sent is not acknowledged: then retransmission decides, which takes a quarter of an hour.
     #[cfg(target_os = "linux")]
     {
-        let silence = u32::try_from(crate::SILENCE.as_millis()).unwrap_or(u32::MAX);
+        let silence = u32::try_from(after.silence().as_millis()).unwrap_or(u32::MAX);
         sockopt::set_tcp_user_timeout(stream, silence)?;
     }
     Ok(())

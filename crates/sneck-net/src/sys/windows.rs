@@ -1,7 +1,7 @@
 //! Sockets on Windows.
 
 use super::Socket;
-use crate::{KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, SILENCE};
+use crate::Keepalive;
 use sneck::protocol::{Borrowed, Wake};
 use std::io::{self, Read};
 use std::net::TcpStream;
@@ -66,15 +66,15 @@ fn set(stream: &TcpStream, level: i32, option: i32, value: u32) -> io::Result<()
 }
 
 /// A waiter may sit on a silent connection for days; a server that lost its power must not keep it there for ever.
-pub(super) fn notice_a_vanished_peer(stream: &TcpStream) -> io::Result<()> {
+pub(super) fn notice_a_vanished_peer(stream: &TcpStream, after: Keepalive) -> io::Result<()> {
     let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     set(stream, SOL_SOCKET, SO_KEEPALIVE, 1)?;
     // Windows before 10 (1709) has only the first; wine 8 lacks the last.
     for (option, value) in [
-        (TCP_KEEPIDLE, seconds(KEEPALIVE_IDLE)),
-        (TCP_KEEPINTVL, seconds(KEEPALIVE_INTERVAL)),
-        (TCP_KEEPCNT, KEEPALIVE_COUNT),
-        (TCP_MAXRT, seconds(SILENCE)),
+        (TCP_KEEPIDLE, seconds(after.idle)),
+        (TCP_KEEPINTVL, seconds(after.interval)),
+        (TCP_KEEPCNT, after.count),
+        (TCP_MAXRT, seconds(after.silence())),
     ] {
         let _ = set(stream, IPPROTO_TCP, option, value);
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
-use sneck_net::{Deadline, KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
+use sneck_net::{Deadline, Keepalive};
 
-use super::error::{ErrorKind, OLDEST, Report, SessionError, not_sayable};
+use super::error::{ErrorKind, OLDEST, Report, SessionError, not_sayable, of_net};
 use super::proof::{Proof, Reply};
 use super::wire::{Armour, Offer, Setback, Wire};
 use super::{Key, Session};
@@ -120,6 +120,12 @@ impl Session {
             _ => None,
         };
         let mut wire = Wire::dial(config.address(), deadline)?;
+        // Our own system, too, gives up no sooner than a lease: the connection is all that holds.
+        let keepalive = keepalive(silence);
+        if keepalive.silence() > Keepalive::USUAL.silence() {
+            let set = wire.connection.keep_alive(keepalive);
+            set.map_err(|error| of_net(&error, &wire.address))?;
+        }
         if let Some(armour) = armour {
             let offer = wire.encrypt(armour, deadline)?;
             if (way, offer) == (Way::Encrypted, Offer::Declined) {
@@ -283,32 +289,19 @@ enum Watch {
     Nothing,
 }
 
-/// What is asked of the system to find out that the other side has vanished: after how many seconds of silence, how often, how many times.
-///
-/// Never before the lease is over: that would free what its holder believes to hold.
-fn keepalive(silence: Silence) -> (u64, u64, u64) {
-    let count = u64::from(KEEPALIVE_COUNT);
+/// When the server's system counts us as gone. Never before the lease is over: that would free what its holder believes to hold.
+fn keepalive(silence: Silence) -> Keepalive {
     match silence {
-        Silence::Allowed => (
-            KEEPALIVE_IDLE.as_secs(),
-            KEEPALIVE_INTERVAL.as_secs(),
-            count,
-        ),
-        Silence::AtMost(limit) => {
-            let whole = u64::try_from(limit.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
-            // Linux takes neither more than 32767.
-            let idle = (whole / 2).clamp(1, 7200);
-            let interval = (whole - whole.min(idle)).div_ceil(count).max(1);
-            (idle, interval, count)
-        }
+        Silence::Allowed => Keepalive::USUAL,
+        Silence::AtMost(limit) => Keepalive::at_least(limit),
     }
 }
 
 /// The question that tells who answers, and makes the session fit for waiting and holding if that is the server process itself: a session that a pooler lends is others' too, and
 /// is left as it is.
 fn fitting(pid: i32, silence: Silence, watch: Watch) -> String {
-    let (idle, interval, count) = keepalive(silence);
-    let vanished = (idle + interval * count).saturating_mul(1000);
+    let keepalive = keepalive(silence);
+    let vanished = keepalive.silence().as_millis();
     let settings = [
         // In case somebody took it away from the startup.
         (IDLE, silence.millis().to_string()),
@@ -319,9 +312,12 @@ fn fitting(pid: i32, silence: Silence, watch: Watch) -> String {
         ("default_transaction_read_only", "off".to_owned()),
         ("default_transaction_isolation", "read committed".to_owned()),
         // Whoever loses its power or its network while it waits is in nobody's way for longer than a holder would be: else it is for two hours, or until what it was sent has been sent again for a quarter of an hour.
-        ("tcp_keepalives_idle", idle.to_string()),
-        ("tcp_keepalives_interval", interval.to_string()),
-        ("tcp_keepalives_count", count.to_string()),
+        ("tcp_keepalives_idle", keepalive.idle.as_secs().to_string()),
+        (
+            "tcp_keepalives_interval",
+            keepalive.interval.as_secs().to_string(),
+        ),
+        ("tcp_keepalives_count", keepalive.count.to_string()),
         ("tcp_user_timeout", vanished.to_string()),
     ];
     let set =
@@ -343,26 +339,4 @@ fn fitting(pid: i32, silence: Silence, watch: Watch) -> String {
          CASE WHEN pg_catalog.pg_backend_pid() = {pid} THEN pg_catalog.concat({}) END",
         all.join(", ")
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_network_gives_nobody_up_before_the_lease_is_over_nor_long_after() {
-        for millis in [
-            1, 999, 1000, 1100, 1999, 20_000, 65_500, 3_600_000, 86_400_000,
-        ] {
-            let limit = Duration::from_millis(millis);
-            let (idle, interval, count) = keepalive(Silence::AtMost(limit));
-            let vanished = Duration::from_secs(idle + interval * count);
-            assert!(vanished >= limit, "{limit:?}: {vanished:?}");
-            assert!(
-                vanished <= limit + Duration::from_secs(4),
-                "{limit:?}: {vanished:?}"
-            );
-            assert!(idle <= 32_767 && interval <= 32_767 && count <= 127);
-        }
-    }
 }
