@@ -510,20 +510,25 @@ fn a_session_is_kept_for_the_next_claimant_of_its_handle_and_of_no_other() {
 fn a_kept_session_that_was_ended_is_replaced_and_nobody_notices() {
     let server = PostgresServer::shared();
     let name = "kept-ended";
-    let lock = direct(server, name);
-    // Ended before we look, and (mostly) while we ask.
-    for patience in ["5000", "0"] {
+    let (proxy, lock) = through(server, name);
+    let used = || {
         let guard = lock.acquire().unwrap();
         let process = backend(server, name);
         guard.release().unwrap();
-        asked(
-            server,
-            &format!("SELECT pg_terminate_backend({process}, {patience})"),
-        );
-        let guard = lock.acquire().unwrap();
-        assert_ne!(backend(server, name), process);
-        guard.release().unwrap();
-    }
+        process
+    };
+    let end = |process: &str| {
+        let sql = format!("SELECT pg_terminate_backend({process}, 5000)");
+        assert_eq!(asked(server, &sql), "t");
+    };
+    let first = used();
+    end(&first);
+    let second = used();
+    assert_ne!(second, first);
+    // The end is on its way still when it is asked.
+    proxy.delay(Duration::from_millis(100));
+    end(&second);
+    assert_ne!(used(), second);
 }
 
 #[test]
