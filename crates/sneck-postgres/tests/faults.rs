@@ -299,6 +299,26 @@ fn answers_that_come_late_are_told_apart_and_the_lease_goes_on() {
 }
 
 #[test]
+fn a_late_answer_to_an_earlier_word_prolongs_nothing() {
+    let server = PostgresServer::shared();
+    let (proxy, lock) = through(server, "earlier-word");
+    let guard = lock.acquire().unwrap();
+    let lost_at = told(&guard);
+    let before = proxy.requests();
+    // The first word is heard, and its answer is late. The second one is not heard.
+    proxy.set(Direction::ToClient, Way::Held);
+    until("a word is said", || proxy.requests() > before);
+    proxy.set(Direction::ToServer, Way::Held);
+    until("another is said", || proxy.requests() > before + 1);
+    let expires = guard.expires().unwrap();
+    proxy.set(Direction::ToClient, Way::Open);
+    lost(&lost_at);
+    assert_eq!(guard.expires().unwrap(), expires);
+    proxy.heal();
+    is_lost(guard);
+}
+
+#[test]
 fn a_lease_is_renewed_for_as_long_as_its_holder_lives() {
     let server = PostgresServer::shared();
     let name = "renewed";
