@@ -80,10 +80,15 @@ impl Seat {
     }
 
     /// Asks. A session that ended while nothing was asked on it (it was kept for too long, or this process was stopped) is replaced once: with it went whatever it had.
-    fn ask(&self, line: &mut Line, sql: impl Fn(&Line) -> String) -> Result<(Vec<Row>, Moment)> {
+    fn ask(
+        &self,
+        line: &mut Line,
+        sql: impl Fn(&mut Line) -> String,
+    ) -> Result<(Vec<Row>, Moment)> {
         for again in [true, false] {
             let (said, deadline) = (Moment::now(), self.deadline());
-            match line.session.query_by(&sql(line), &deadline) {
+            let question = sql(line);
+            match line.session.query_by(&question, &deadline) {
                 Ok(Some(rows)) => return Ok((rows, said)),
                 Ok(None) => return Err(self.target.silent("ask the server", &deadline)),
                 Err(_) if again && line.session.is_closed().is_some() => {
@@ -101,9 +106,8 @@ impl Seat {
 
     fn try_it(&mut self, line: &mut Line) -> Result<Try> {
         let try_now = self.target.call("pg_try_advisory_lock", self.mode);
-        // One question: whoever gets it has its token, and only who gets it writes anything.
-        let sql = |line: &Line| format!("SELECT CASE WHEN {try_now} THEN {} END", line.token());
-        let (rows, said) = self.ask(line, sql)?;
+        let mode = self.mode;
+        let (rows, said) = self.ask(line, |line| line.attempt(&try_now, mode))?;
         if value(&rows).is_some() {
             return self.granted(line, &rows, said);
         }

@@ -32,6 +32,17 @@ pub(crate) struct Target {
 pub(crate) struct Line {
     pub(crate) session: Session,
     pub(crate) whose: Whose,
+    tried: Tried,
+}
+
+/// What the server knows of the question of one who tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    Never,
+    /// Asked once.
+    Once(Mode),
+    /// It need not be read and planned again.
+    Prepared(Mode),
 }
 
 /// As whom a claimant is seen, and for how long it may be silent.
@@ -113,6 +124,7 @@ impl Target {
         Ok(Line {
             session,
             whose: whose.clone(),
+            tried: Tried::Never,
         })
     }
 
@@ -172,6 +184,31 @@ impl Target {
 pub(crate) const STARTED: &str = "(extract(epoch FROM a.backend_start) * 1000000)::bigint";
 
 impl Line {
+    /// SQL that tries for the lock by this call, and draws a token if that succeeds: one question, so that whoever gets it has its token, and only who gets it writes anything.
+    ///
+    /// Whoever comes again has it prepared: reading and planning it takes as long as all the rest.
+    pub(crate) fn attempt(&mut self, call: &str, mode: Mode) -> String {
+        let name = match mode {
+            Mode::Exclusive => "sneck_try",
+            Mode::Shared => "sneck_try_shared",
+        };
+        if self.tried == Tried::Prepared(mode) {
+            return format!("EXECUTE {name}");
+        }
+        let sql = format!("SELECT CASE WHEN {call} THEN {} END", self.token());
+        match self.tried {
+            Tried::Once(before) if before == mode => {
+                self.tried = Tried::Prepared(mode);
+                format!("PREPARE {name} AS {sql}; EXECUTE {name}")
+            }
+            Tried::Never => {
+                self.tried = Tried::Once(mode);
+                sql
+            }
+            _ => sql,
+        }
+    }
+
     /// SQL that draws a token, after the grant, and puts it into the session's name: first word.
     ///
     /// The number of a transaction that wrote nothing may be given out again after a crash of the server; so this one leaves a message in the log, which is on disk before it

@@ -70,6 +70,28 @@ fn a_timed_wait_on_the_server_is_granted_by_the_release_and_tokens_grow() {
 }
 
 #[test]
+fn whoever_comes_again_and_again_is_refused_or_gets_a_higher_token_each_time() {
+    let server = PostgresServer::shared();
+    let other = lock_from_elsewhere(server, "again");
+    for mode in [Mode::Exclusive, Mode::Shared] {
+        let lock = lock_at(&server.place("again"), |builder| builder.mode(mode));
+        let mut last = 0;
+        for _ in 0..4 {
+            let guard = lock.try_acquire().unwrap();
+            let token = guard.token().unwrap();
+            assert!(token > last, "{token} after {last}");
+            last = token;
+            assert_eq!(kind(other.try_acquire()), ErrorKind::Busy);
+            guard.release().unwrap();
+            let guard = other.try_acquire().unwrap();
+            assert!(guard.token().unwrap() > last);
+            assert_eq!(kind(lock.try_acquire()), ErrorKind::Busy);
+            guard.release().unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_wait_that_times_out_leaves_no_waiter() {
     let server = PostgresServer::shared();
     let guard = lock(server, "in vain").acquire().unwrap();
