@@ -292,6 +292,12 @@ impl Guard {
         self.holding.watch().wait(timeout)
     }
 
+    /// Call this each time the lease was renewed, with what [`Guard::expires`] says from then on: for whoever watches over this process from outside. In a thread of the library, which renews
+    /// nothing meanwhile, so be brief. Never called where no clock ends it.
+    pub fn on_renewed(&self, call: impl Fn(Moment) + Send + Sync + 'static) {
+        self.holding.watch().on_renewed(call);
+    }
+
     /// Until when the lock is surely held if nothing more is heard of its server. None: no clock ends it.
     pub fn expires(&self) -> Option<Moment> {
         if self.holding.is_copy() {
@@ -371,6 +377,15 @@ impl Guard {
             None
         } else {
             self.holding.state().held.token()
+        }
+    }
+
+    /// The same of one of several locks that were taken as one, by its number in [`crate::Lock::parts`].
+    pub fn token_of(&self, part: usize) -> Option<u64> {
+        if self.holding.is_copy() {
+            None
+        } else {
+            self.holding.state().held.token_of(part)
         }
     }
 

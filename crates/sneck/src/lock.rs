@@ -17,9 +17,10 @@ use crate::acquire::Acquisition;
 use crate::drive::{self, future::Acquiring};
 use crate::error::Result;
 use crate::guard::Guard;
+use crate::lease::Terms;
 use crate::place::{DEFAULT_SCHEME, Place};
 use crate::protocol::memory::Memory;
-use crate::protocol::{Capabilities, Ground, Protocol, Sighting};
+use crate::protocol::{Capabilities, Ground, Leasing, Protocol, Sighting};
 use crate::queue::{self, Acquirer};
 use crate::stale::{self, Judge};
 use crate::timeout::{Deadline, Moment, Timeout};
@@ -369,6 +370,11 @@ impl Lock {
     /// What the protocol can and cannot promise here.
     pub fn capabilities(&self) -> Capabilities {
         self.handle.protocol.capabilities()
+    }
+
+    /// How long it lasts without a word from its holder, and how much longer others are kept out: as asked for, or as the place says. None: nothing is leased here.
+    pub fn terms(&self) -> Option<Terms> {
+        (self.capabilities().lease != Leasing::None).then_some(self.handle.settings.terms)
     }
 
     /// Which lock.

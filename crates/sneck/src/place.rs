@@ -102,17 +102,62 @@ impl Place {
     /// A password in a server's address is never shown, even if the address is written without its slashes.
     fn shown_rest(&self) -> String {
         let rest = self.rest.to_string_lossy();
-        let address = rest.strip_prefix("//").unwrap_or(&rest);
-        let end = address.find('/').unwrap_or(address.len());
-        let (authority, path) = address.split_at(end);
-        let login = authority.rsplit_once('@');
-        match login.and_then(|(login, host)| Some((login.split_once(':')?.0, host))) {
-            Some((user, host)) if self.scheme != DEFAULT_SCHEME => {
-                let slashes = &rest[..rest.len() - address.len()];
-                format!("{slashes}{user}:***@{host}{path}")
-            }
-            _ => rest.into_owned(),
+        match self.around_password(&rest) {
+            Some((before, after)) => format!("{before}:***{after}"),
+            None => rest.into_owned(),
         }
+    }
+
+    /// As it would be written to mean the same for one who knows the password, or finds it where servers' own clients look for it: for other programs. Nothing is made safe to be shown. Of several
+    /// locks that were made one it is what is shown.
+    ///
+    /// ```
+    /// let place = sneck::Place::file("redis", "//ada:secret@host/deploy");
+    /// assert_eq!(place.without_password(), "redis://ada@host/deploy");
+    /// ```
+    pub fn without_password(&self) -> OsString {
+        if self.scheme == JOINED {
+            return self.rest.clone();
+        }
+        let mut written = OsString::new();
+        let looks = |rest: &OsStr| {
+            os::split_at_colon(rest)
+                .is_some_and(|(word, _)| word.to_str().is_some_and(looks_like_scheme))
+        };
+        if self.scheme != DEFAULT_SCHEME || looks(&self.rest) {
+            written.push(&self.scheme);
+            written.push(":");
+        }
+        match self
+            .rest
+            .to_str()
+            .and_then(|rest| self.around_password(rest))
+        {
+            // A name alone, or no login at all.
+            Some((before, after)) if before.ends_with("//") || before.is_empty() => {
+                written.push(before);
+                written.push(&after[1..]);
+            }
+            Some((before, after)) => {
+                written.push(before);
+                written.push(after);
+            }
+            None => written.push(&self.rest),
+        }
+        written
+    }
+
+    /// What stands before the colon of a password, and what follows the password, beginning with `@`.
+    fn around_password<'a>(&self, rest: &'a str) -> Option<(&'a str, &'a str)> {
+        if self.scheme == DEFAULT_SCHEME {
+            return None;
+        }
+        let address = rest.strip_prefix("//").unwrap_or(rest);
+        let start = rest.len() - address.len();
+        let end = address.find('/').unwrap_or(address.len());
+        let at = address[..end].rfind('@')?;
+        let colon = address[..at].find(':')?;
+        Some((&rest[..start + colon], &rest[start + at..]))
     }
 }
 

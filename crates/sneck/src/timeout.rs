@@ -71,11 +71,19 @@ impl Moment {
         self.0.saturating_sub(clock::since_boot())
     }
 
-    /// Time since boot.
-    #[cfg_attr(windows, allow(dead_code))]
-    #[cfg_attr(sneck_unsupported, allow(dead_code))]
-    pub(crate) fn since_boot(self) -> Duration {
+    /// The time on that clock: to tell another process of this machine, which has the same clock (unless it is in another time namespace of Linux).
+    pub fn since_boot(self) -> Duration {
         self.0
+    }
+
+    /// What another process told so.
+    ///
+    /// ```
+    /// let now = sneck::Moment::now();
+    /// assert_eq!(sneck::Moment::from_boot(now.since_boot()), now);
+    /// ```
+    pub fn from_boot(time: Duration) -> Moment {
+        Moment(time)
     }
 }
 

@@ -118,11 +118,14 @@ fn later(moment: Moment, wait: Duration) -> Moment {
 impl Lease {
     /// Keep this stay from now on. `said`: when the last word that the server has heard was *sent*; its answer may have come much later.
     pub fn begin(terms: Terms, said: Moment, tenure: Box<dyn Tenure>) -> Lease {
+        let expires = later(said, terms.ttl());
+        let watch = Watch::new();
+        watch.prolong(expires);
         let shared = Arc::new(Shared {
             terms,
-            watch: Watch::new(),
+            watch,
             state: Mutex::new(State {
-                expires: later(said, terms.ttl()),
+                expires,
                 tenure: Some(tenure),
                 stops: false,
                 trouble: None,
@@ -289,9 +292,12 @@ impl Keeper {
                 if state.expires.until().is_zero() {
                     return;
                 }
-                state.expires = later(said, terms.ttl());
+                let expires = later(said, terms.ttl());
+                state.expires = expires;
                 state.trouble = None;
                 self.due = later(said, terms.pace());
+                drop(state);
+                self.shared.watch.prolong(expires);
             }
             Ok(Renewed::Gone(why)) => {
                 self.shared.watch.end(Outcome::Lost(why));

@@ -2,13 +2,13 @@
 //!
 //! For: threads, tasks, callbacks. Not for: finding out (`keeper.rs`, or whoever releases).
 
-use crate::timeout::{Deadline, Timeout};
+use crate::timeout::{Deadline, Moment, Timeout};
 use crate::wait::{Bell, pause_for};
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 /// How a holding came to its end.
@@ -33,11 +33,15 @@ struct Shared {
 }
 
 type Call = Box<dyn FnOnce(&Outcome) + Send>;
+type Renewal = Arc<dyn Fn(Moment) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     outcome: Option<Outcome>,
+    /// Until when it surely lasts. None: nobody has said so.
+    expires: Option<Moment>,
     calls: Vec<Call>,
+    renewals: Vec<Renewal>,
     tasks: Vec<Waker>,
 }
 
@@ -69,6 +73,7 @@ impl Watch {
             return false;
         }
         state.outcome = Some(outcome.clone());
+        state.renewals.clear();
         let (calls, tasks) = (
             std::mem::take(&mut state.calls),
             std::mem::take(&mut state.tasks),
@@ -103,6 +108,26 @@ impl Watch {
         }
     }
 
+    /// It was renewed, and lasts until then. Says nothing to anybody once it is over.
+    pub fn prolong(&self, expires: Moment) {
+        let mut state = self.shared.state();
+        if state.outcome.is_some() {
+            return;
+        }
+        state.expires = Some(expires);
+        let renewals = state.renewals.clone();
+        // Code of others is not called under the mutex.
+        drop(state);
+        for call in renewals {
+            let _ = catch_unwind(AssertUnwindSafe(|| call(expires)));
+        }
+    }
+
+    /// Call this each time it was renewed, with the moment until which it lasts now: in the thread that renews it. It should be brief.
+    pub fn on_renewed(&self, call: impl Fn(Moment) + Send + Sync + 'static) {
+        self.shared.state().renewals.push(Arc::new(call));
+    }
+
     /// Wait until it is over. None: the time is over first.
     pub fn wait(&self, timeout: impl Into<Timeout>) -> Option<Outcome> {
         let deadline = Deadline::from(timeout.into());
@@ -131,7 +156,18 @@ impl Watch {
     pub fn first_of(watches: Vec<Watch>) -> Watch {
         let joint = Watch::new();
         let open = Arc::new(Mutex::new(watches.len()));
+        // Weak ones: each would keep itself.
+        let parts: Arc<[Weak<Shared>]> =
+            watches.iter().map(|w| Arc::downgrade(&w.shared)).collect();
         for watch in watches {
+            let (whole, parts) = (joint.clone(), parts.clone());
+            watch.on_renewed(move |_| {
+                let parts = parts.iter().filter_map(Weak::upgrade);
+                // The first one that ends is the end of the whole.
+                if let Some(first) = parts.filter_map(|part| part.state().expires).min() {
+                    whole.prolong(first);
+                }
+            });
             let (joint, open) = (joint.clone(), open.clone());
             watch.call(move |outcome| {
                 let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,6 +234,25 @@ mod tests {
         assert_eq!(told.iter().collect::<Vec<_>>(), [lost(), lost()]);
         assert_eq!(waiter.join().expect("it ends"), Some(lost()));
         assert_eq!(watch.wait(Duration::ZERO), Some(lost()));
+    }
+
+    #[test]
+    fn of_several_the_one_that_ends_first_counts_at_each_renewal_and_none_is_kept_for_it() {
+        let moment = |seconds| Moment::from_boot(Duration::from_secs(seconds));
+        let both = [Watch::new(), Watch::new()];
+        both[0].prolong(moment(10));
+        let joint = Watch::first_of(both.to_vec());
+        let (sender, told) = mpsc::channel();
+        joint.on_renewed(move |expires| sender.send(expires).expect("it listens"));
+        both[1].prolong(moment(20));
+        both[0].prolong(moment(30));
+        both[0].end(lost());
+        both[0].prolong(moment(40));
+        both[1].prolong(moment(40));
+        assert_eq!(told.iter().collect::<Vec<_>>(), [moment(10), moment(20)]);
+        let kept: Vec<_> = both.iter().map(|w| Arc::downgrade(&w.shared)).collect();
+        drop(both);
+        assert!(kept.iter().all(|watch| watch.upgrade().is_none()));
     }
 
     #[test]

@@ -141,6 +141,12 @@ pub trait Held: Debug + Send {
         None
     }
 
+    /// The same of one part, by its number in [`Protocol::parts`].
+    fn token_of(&self, part: usize) -> Option<u64> {
+        let _ = part;
+        self.token()
+    }
+
     /// Whether the last holder ended without releasing, as far as the place itself shows it.
     fn found(&self) -> Clean {
         Clean::Unknown

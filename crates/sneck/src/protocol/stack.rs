@@ -34,7 +34,7 @@ use super::{
 };
 use crate::claim::{Claim, Mode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::lease::Watch;
+use crate::lease::{Terms, Watch};
 use crate::place::Place;
 use crate::timeout::Moment;
 use std::sync::Arc;
@@ -210,6 +210,18 @@ impl Protocol for Stack {
                 Consistency::UntilFailover
             },
         }
+    }
+
+    /// All parts get the same: the shortest time without a word that one of them asks for, and the longest delay.
+    fn terms(&self) -> Terms {
+        let leased = |part: &&Part| part.protocol.capabilities().lease != Leasing::None;
+        let terms = self.parts.iter().filter(leased);
+        let terms = terms.map(|part| part.protocol.terms());
+        let shortest = |a: Terms, b: Terms| {
+            let (ttl, delay) = (a.ttl().min(b.ttl()), a.delay().max(b.delay()));
+            Terms::new(ttl, delay).unwrap_or(a)
+        };
+        terms.reduce(shortest).unwrap_or_default()
     }
 
     fn ground(&self) -> Ground {
@@ -497,6 +509,11 @@ impl Held for Holding {
         let mut by_part: Vec<&Had> = self.had.iter().collect();
         by_part.sort_by_key(|had| had.index);
         by_part.iter().find_map(|had| had.held.token())
+    }
+
+    fn token_of(&self, part: usize) -> Option<u64> {
+        let had = self.had.iter().find(|had| had.index == part);
+        had.and_then(|had| had.held.token())
     }
 
     fn watch(&self) -> Option<Watch> {
