@@ -21,7 +21,9 @@ pub(crate) fn acquire(plan: &Acquire, registry: &Registry) -> Exit {
 
 fn take_and_leave(plan: &Acquire, registry: &Registry) -> Result<(), Error> {
     let place = &plan.taking.place;
-    let lock = Lock::builder().registry(registry).at(place)?;
+    let builder = Lock::builder().registry(registry);
+    let builder = builder.require(plan.taking.required.iter().copied());
+    let lock = builder.at(place)?;
     can_be_left(&lock)?;
     is_a_process(plan.pid, place)?;
     waits_for_another(plan, &lock)?;

@@ -4,6 +4,7 @@ use crate::duration::{self, NotADuration};
 use crate::exit;
 use crate::sys::{CLOSE, HOLDING, KILL_AFTER, LIMIT, MAX_HOLD, PLACES};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use sneck::Requirement;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -200,8 +201,16 @@ pub(crate) struct RunArgs {
     pub(crate) close: bool,
     #[arg(long, help = MAX_HOLD, value_name = "DURATION", value_parser = limit, allow_hyphen_values = true)]
     pub(crate) max_hold: Option<Duration>,
-    #[arg(long, help = KILL_AFTER, value_name = "DURATION", value_parser = span, default_value = "10s", requires = "max_hold", allow_hyphen_values = true)]
-    pub(crate) kill_after: Duration,
+    /// At a server: how long the lock lasts without a word from sneck, which renews it meanwhile. Usual: what LOCK says (?ttl=), else 15s
+    #[arg(long, value_name = "DURATION", value_parser = span, allow_hyphen_values = true)]
+    pub(crate) ttl: Option<Duration>,
+    /// At a server: how much longer others are kept out when that time is over, so that COMMAND can be ended. Usual: what LOCK says (?lock-delay=), else 5s
+    #[arg(long, value_name = "DURATION", value_parser = span, allow_hyphen_values = true)]
+    pub(crate) lock_delay: Option<Duration>,
+    #[arg(long, help = KILL_AFTER, value_name = "DURATION", value_parser = span, allow_hyphen_values = true)]
+    pub(crate) kill_after: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) require: RequireArgs,
     /// The protocol by which each LOCK is locked; LOCK is then taken as it stands
     #[arg(long, value_name = "P")]
     pub(crate) protocol: Option<String>,
@@ -235,6 +244,15 @@ pub(crate) struct WaitArgs {
     pub(crate) wait: Option<Duration>,
 }
 
+// What a place must be able to promise.
+#[derive(Debug, Args)]
+pub(crate) struct RequireArgs {
+    /// Refuse a LOCK that cannot promise this (64): fencing, durable-fencing, fair, shared, lease, survives-restart, linearizable;
+    /// several with commas. `sneck protocols` shows what each protocol can
+    #[arg(long, value_name = "CAPABILITY,...", value_delimiter = ',')]
+    pub(crate) require: Vec<Requirement>,
+}
+
 // What may be done to the claims of others.
 #[derive(Debug, Args)]
 pub(crate) struct OthersArgs {
@@ -263,6 +281,8 @@ pub(crate) struct SpeechArgs {
 pub(crate) struct AcquireArgs {
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) require: RequireArgs,
     #[command(flatten)]
     pub(crate) others: OthersArgs,
     #[command(flatten)]
@@ -316,6 +336,8 @@ pub(crate) struct WaitForArgs {
     pub(crate) shared: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) require: RequireArgs,
     #[command(flatten)]
     pub(crate) speech: SpeechArgs,
     /// The protocol by which each LOCK is locked; LOCK is then taken as it stands

@@ -21,6 +21,7 @@ mod run;
 mod status;
 mod sys;
 mod taking;
+mod variables;
 mod vigil;
 mod waiting;
 mod words;
@@ -30,6 +31,9 @@ use clap::Parser;
 use exit::Exit;
 
 fn main() {
+    if let Some(exit) = sys::keep() {
+        std::process::exit(exit.code());
+    }
     // Not an `ExitCode`: that has eight bits, and a command's status on Windows has 32.
     std::process::exit(sneck().code());
 }

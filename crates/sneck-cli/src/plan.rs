@@ -8,8 +8,9 @@ use crate::exit::Exit;
 use crate::taking;
 use crate::waiting::Verbosity;
 use crate::words;
+use sneck::lease::Terms;
 use sneck::protocol::Reach;
-use sneck::{Error, ErrorKind, Lock, Mode, Place, Registry, Stale, Timeout};
+use sneck::{Error, ErrorKind, Lock, Mode, Place, Registry, Requirement, Stale, Timeout, text};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
@@ -24,16 +25,25 @@ pub(crate) struct Taking {
     pub(crate) mode: Mode,
     pub(crate) timeout: Timeout,
     pub(crate) stale: Stale,
+    pub(crate) lease: LeaseWish,
+    /// What each of them must be able to promise.
+    pub(crate) required: Vec<Requirement>,
     /// The end if somebody else holds it.
     pub(crate) held: Exit,
     pub(crate) verbosity: Verbosity,
+}
+
+/// For how long it is to be leased, where that was said.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LeaseWish {
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) delay: Option<Duration>,
 }
 
 /// A command to run under a lock.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) taking: Taking,
-    pub(crate) inherit: Inherit,
     pub(crate) hold: Hold,
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
@@ -46,19 +56,72 @@ pub(crate) enum Inherit {
     No,
 }
 
-/// How long the command may hold the lock.
+/// What may end the command before it ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hold {
-    AsLongAsItRuns,
-    AtMost(Limit),
-}
-
-/// What ends a command that holds the lock for too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limit {
-    pub(crate) most: Duration,
+pub(crate) struct Hold {
+    /// `--max-hold`.
+    pub(crate) most: Option<Duration>,
+    /// The lock has a lease, which can be lost.
+    pub(crate) lease: Option<Terms>,
     /// From TERM to KILL.
     pub(crate) kill_after: Duration,
+    pub(crate) inherit: Inherit,
+}
+
+/// Between TERM and KILL, where no lease says how long there is.
+const KILL_AFTER: Duration = Duration::from_secs(10);
+
+impl Hold {
+    fn new(args: &RunArgs, lock: &Lock) -> Result<Hold, Error> {
+        let lease = lock.terms();
+        let kill_after = match lease {
+            Some(terms) => {
+                in_time(args.kill_after, terms).map_err(|error| error.at(lock.place()))?
+            }
+            None if args.max_hold.is_none() && args.kill_after.is_some() => {
+                let what = "--kill-after: nothing ends the command here: the lock has no lease, and there is no --max-hold";
+                return Err(Error::new(ErrorKind::Usage, "read the command line", what)
+                    .at(lock.place())
+                    .advise("leave it out, or say --max-hold DURATION"));
+            }
+            None => args.kill_after.unwrap_or(KILL_AFTER),
+        };
+        Ok(Hold {
+            most: args.max_hold,
+            lease,
+            kill_after,
+            inherit: if args.close {
+                Inherit::No
+            } else {
+                Inherit::Yes
+            },
+        })
+    }
+
+    /// Whether anything does.
+    pub(crate) fn has_bounds(&self) -> bool {
+        self.most.is_some() || self.lease.is_some()
+    }
+}
+
+/// From TERM, which comes when the lease is over, to KILL, which has to come before others are let in.
+fn in_time(asked: Option<Duration>, terms: Terms) -> Result<Duration, Error> {
+    let usage = |what: String| Error::new(ErrorKind::Usage, "read the command line", what);
+    let delay = terms.delay();
+    if delay.is_zero() {
+        let what = "without a lock delay there is no time to end a command that has lost the lock";
+        return Err(usage(what.into()).advise("say --lock-delay DURATION"));
+    }
+    match asked {
+        None => Ok(delay / 2),
+        Some(asked) if asked < delay => Ok(asked),
+        Some(asked) => Err(usage(format!(
+            "--kill-after {} is too long: others may get the lock {} after it is lost (--lock-delay), and the command must be dead by then",
+            text::span(asked),
+            text::span(delay)
+        ))
+        .advise("make it shorter than the lock delay, or that longer")),
+    }
 }
 
 /// A claim to make in a process's name, and to leave.
@@ -89,6 +152,8 @@ pub(crate) struct Wait {
     pub(crate) locks: Vec<Place>,
     pub(crate) mode: Mode,
     pub(crate) timeout: Timeout,
+    /// What each of them must be able to promise.
+    pub(crate) required: Vec<Requirement>,
     pub(crate) verbosity: Verbosity,
 }
 
@@ -126,41 +191,47 @@ pub(crate) fn registry() -> Registry {
 }
 
 impl Run {
-    pub(crate) fn new(args: RunArgs, registry: &Registry) -> Result<Run, Error> {
+    pub(crate) fn new(mut args: RunArgs, registry: &Registry) -> Result<Run, Error> {
         let raw: Vec<OsString> = env::args_os().collect();
-        let (locks, command) = words::split(&raw, args.lock, args.command)?;
+        let (locks, command) = words::split(
+            &raw,
+            std::mem::take(&mut args.lock),
+            std::mem::take(&mut args.command),
+        )?;
         let locks = places(registry, args.protocol.as_deref(), &locks)?;
+        let mode = if args.shared {
+            Mode::Shared
+        } else {
+            Mode::Exclusive
+        };
+        let lease = LeaseWish {
+            ttl: args.ttl,
+            delay: args.lock_delay,
+        };
+        // Whether they go together, and can do what is asked for, is found out now, before anything is started.
+        let lock = taking::all(
+            &locks,
+            (mode, &args.require.require),
+            lease,
+            registry,
+            Lock::builder(),
+        )?;
+        let hold = Hold::new(&args, &lock)?;
         let mut words = command.into_iter();
         let program = words.next().unwrap_or_default();
         Ok(Run {
             taking: Taking {
-                // Whether they go together is found out now, before anything is started.
-                place: taking::all(&locks, registry, Lock::builder, Lock::builder())?
-                    .place()
-                    .clone(),
+                place: lock.place().clone(),
                 locks,
-                mode: if args.shared {
-                    Mode::Shared
-                } else {
-                    Mode::Exclusive
-                },
+                mode,
                 timeout: timeout(&args.wait),
                 stale: stale(&args.others),
+                lease,
+                required: args.require.require,
                 held: Exit::Held(args.conflict_exit_code),
                 verbosity: verbosity(&args.speech),
             },
-            inherit: if args.close {
-                Inherit::No
-            } else {
-                Inherit::Yes
-            },
-            hold: match args.max_hold {
-                None => Hold::AsLongAsItRuns,
-                Some(most) => Hold::AtMost(Limit {
-                    most,
-                    kill_after: args.kill_after,
-                }),
-            },
+            hold,
             program,
             arguments: words.collect(),
         })
@@ -177,6 +248,8 @@ impl Acquire {
                 mode: Mode::Exclusive,
                 timeout: timeout(&args.wait),
                 stale: stale(&args.others),
+                lease: LeaseWish::default(),
+                required: args.require.require,
                 held: Exit::HELD,
                 verbosity: verbosity(&args.speech),
             },
@@ -218,6 +291,7 @@ impl Wait {
                 Mode::Exclusive
             },
             timeout: timeout(&args.wait),
+            required: args.require.require,
             verbosity: verbosity(&args.speech),
         })
     }

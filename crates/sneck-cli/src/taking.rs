@@ -3,32 +3,46 @@
 //! Not for: what is done with the lock afterwards.
 
 use crate::exit::Exit;
-use crate::plan::Taking;
+use crate::plan::{LeaseWish, Taking};
 use crate::waiting::{Verbosity, WaitingLine, tell};
 use sneck::protocol::Removal;
-use sneck::{Error, Event, Guard, Lock, LockBuilder, Party, Place, Registry, Verdict};
+use sneck::{
+    Error, Event, Guard, Lock, LockBuilder, Mode, Party, Place, Registry, Requirement, Verdict,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Acquire it in the name of this party.
 pub(crate) fn take(taking: &Taking, party: Party, registry: &Registry) -> Result<Guard, Error> {
-    let one = || Lock::builder().mode(taking.mode);
     let builder = || Lock::builder().timeout(taking.timeout).stale(taking.stale);
-    let lock = |builder: LockBuilder| all(&taking.locks, registry, one, builder);
+    let lock = |builder: LockBuilder| {
+        let each = (taking.mode, &taking.required);
+        all(&taking.locks, each, taking.lease, registry, builder)
+    };
     let teller = Teller::new(taking.verbosity, lock(builder())?);
     let result = lock(builder().party(party).observer(teller.observer()))?.acquire();
     teller.end();
     result
 }
 
-/// The locks at these places as one, each made by `one`.
+/// The locks at these places as one: each in this mode and able to promise this, the whole leased for so long.
 pub(crate) fn all(
     places: &[Place],
+    (mode, required): (Mode, &Vec<Requirement>),
+    lease: LeaseWish,
     registry: &Registry,
-    one: impl Fn() -> LockBuilder,
-    whole: LockBuilder,
+    mut whole: LockBuilder,
 ) -> Result<Lock, Error> {
-    let made = |place: &Place| one().registry(registry).at(place);
+    let made = |place: &Place| {
+        let one = Lock::builder().mode(mode).require(required.iter().copied());
+        one.registry(registry).at(place)
+    };
     let locks: Vec<Lock> = places.iter().map(made).collect::<Result<_, _>>()?;
+    if let Some(ttl) = lease.ttl {
+        whole = whole.ttl(ttl);
+    }
+    if let Some(delay) = lease.delay {
+        whole = whole.lock_delay(delay);
+    }
     whole.all(locks)
 }
 

@@ -63,7 +63,10 @@ pub(crate) fn wait(plan: &Wait, registry: &Registry) -> Exit {
 }
 
 fn waited(plan: &Wait, place: &Place, registry: &Registry) -> Result<Waited, Error> {
-    let builder = || Lock::builder().registry(registry).mode(plan.mode);
+    let builder = || {
+        let builder = Lock::builder().registry(registry).mode(plan.mode);
+        builder.require(plan.required.iter().copied())
+    };
     let teller = Teller::new(plan.verbosity, builder().at(place)?);
     let lock = builder().observer(teller.observer()).at(place)?;
     Ok(Waited { lock, teller })

@@ -3,8 +3,13 @@
 use super::super::Bearer;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
+use std::ffi::CStr;
 use std::io;
+use std::path::PathBuf;
 use std::ptr;
+
+/// More are rarely open.
+const MANY: i32 = 1024;
 
 /// What the kernel's table says of a process.
 struct Entry {
@@ -33,10 +38,23 @@ pub(crate) fn bearer(pid: u32) -> Bearer {
     }
 }
 
-/// Who is left in a group beside its leader; None: it cannot be told.
-pub(crate) fn others_in_group(leader: i32) -> Option<Vec<i32>> {
-    let all = entries(libc::KERN_PROC_PGRP, leader).ok()?;
-    let others = all.iter().filter(|one| one.pid != leader && !one.ended);
+/// What this process executes.
+pub(super) fn own_program() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
+/// Only Linux has a short name that can be changed.
+pub(super) fn name_ourselves(_: &CStr) {}
+
+/// What this process may have open: /dev/fd lists all on macOS, and on FreeBSD only with fdescfs.
+pub(super) fn open_descriptors() -> Vec<i32> {
+    (0..MANY).collect()
+}
+
+/// Who is left in a group, but for this one (its leader, say); None: it cannot be told.
+pub(super) fn others_in_group(group: i32, but: Option<i32>) -> Option<Vec<i32>> {
+    let all = entries(libc::KERN_PROC_PGRP, group).ok()?;
+    let others = all.iter().filter(|one| Some(one.pid) != but && !one.ended);
     Some(others.map(|one| one.pid).collect())
 }
 

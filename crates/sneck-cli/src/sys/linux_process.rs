@@ -1,10 +1,16 @@
-//! Who bears a process number, asked through a pidfd, and who is in a group, asked of /proc. Not for: who it is.
+//! Who bears a process number, asked through a pidfd, and who is in a group, asked of /proc; what this process itself is, asked there too. Not for: who it is.
 
 use super::super::Bearer;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
+use std::ffi::CStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// More are rarely open, where nobody lists them.
+const MANY: i32 = 1024;
 
 /// Who bears this number right now, in our pid namespace.
 pub(crate) fn bearer(pid: u32) -> Bearer {
@@ -30,11 +36,35 @@ pub(crate) fn bearer(pid: u32) -> Bearer {
     }
 }
 
-/// Who is left in a group beside its leader; None: it cannot be told.
+/// What this process executes, though it may have been replaced or removed.
+pub(super) fn own_program() -> io::Result<PathBuf> {
+    let program = Path::new("/proc/self/exe");
+    match program.exists() {
+        true => Ok(program.into()),
+        false => std::env::current_exe(),
+    }
+}
+
+/// The name that `ps` and `top` show for short.
+pub(super) fn name_ourselves(name: &CStr) {
+    // Nobody needs it.
+    let _ = rustix::thread::set_name(name);
+}
+
+/// What this process has open.
+pub(super) fn open_descriptors() -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return (0..MANY).collect();
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| name.parse().ok()).collect()
+}
+
+/// Who is left in a group, but for this one (its leader, say); None: it cannot be told.
 ///
 /// The kernel has no list of a group's members to ask for. While the leader is not reaped it cannot be asked whether the group is empty either, because a leader
 /// that has ended counts. So this reads what all processes say of themselves.
-pub(crate) fn others_in_group(leader: i32) -> Option<Vec<i32>> {
+pub(super) fn others_in_group(group: i32, but: Option<i32>) -> Option<Vec<i32>> {
     // What is mounted there may be the list of another pid namespace.
     let myself = std::fs::read_link("/proc/self").ok()?;
     if myself.to_str()?.parse() != Ok(std::process::id()) {
@@ -48,7 +78,7 @@ pub(crate) fn others_in_group(leader: i32) -> Option<Vec<i32>> {
         };
         // One that has gone since cannot be read.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if pid != leader && is_member(&stat, leader) {
+        if Some(pid) != but && is_member(&stat, group) {
             others.push(pid);
         }
     }

@@ -27,7 +27,8 @@ mod platform;
 mod platform;
 
 pub(crate) use platform::{
-    HeldCommand, Leash, Relay, bearer, can_erase, in_foreground, is_program, spawn_without_signals,
+    HeldCommand, Keeper, Leash, Relay, bearer, can_erase, in_foreground, is_program, keep,
+    spawn_without_signals,
 };
 
 #[cfg(not(windows))]

@@ -21,11 +21,10 @@
 //! itself, so nothing that happens to sneck frees the lock under it.
 
 use std::cell::Cell;
-use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
+use std::ffi::{OsStr, OsString, c_int};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -39,6 +38,7 @@ use sneck::Party;
 
 use super::{Ended, LetGo};
 use crate::plan::Inherit;
+use crate::variables::Variables;
 
 #[cfg_attr(target_os = "linux", path = "linux_process.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "bsd_process.rs")]
@@ -70,15 +70,20 @@ pub(crate) use signals::Relay;
 #[path = "unix_hold.rs"]
 mod hold;
 pub(crate) use hold::Leash;
+#[path = "unix_image.rs"]
+mod image;
+use image::Image;
+#[path = "unix_keeper.rs"]
+mod keeper;
+pub(crate) use keeper::Keeper;
+#[path = "unix_keeping.rs"]
+mod keeping;
+#[path = "unix_lease.rs"]
+mod lease;
+pub(crate) use keeping::keep;
 
 /// As many descriptors as Linux passes in one message (SCM_MAX_FD); the others pass some more.
 const MOST_DESCRIPTORS: usize = 253;
-
-/// What runs a script that names no interpreter.
-const SHELL: &CStr = c"/bin/sh";
-
-/// Where programs are looked for without PATH.
-const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 // ---- what the process was started with ------------------------------------------------------------------------
 
@@ -176,128 +181,6 @@ fn set_of(signals: &[i32]) -> libc::sigset_t {
 
 // ---- the held command ---------------------------------------------------------------------------------------------
 
-/// Everything `execve` needs, laid out before the fork, since nothing may be allocated after it.
-struct Image {
-    /// The paths to try, in order.
-    candidates: Vec<CString>,
-    /// Found through PATH: a candidate that is not there is not the end.
-    searched: bool,
-    /// The shell, the program, its arguments, null. Without the first it is argv; with it, and a path in the second
-    /// place, it is the argv of the shell that runs a script.
-    argv: Vec<*const c_char>,
-    /// Name=value …, null.
-    envp: Vec<*const c_char>,
-    /// What `argv` and `envp` point to.
-    _strings: Vec<CString>,
-}
-
-impl Image {
-    fn new(
-        program: &OsStr,
-        arguments: &[OsString],
-        environment: &[(OsString, OsString)],
-    ) -> io::Result<Self> {
-        let path = std::env::var_os("PATH");
-        let candidates = candidates(program, path.as_deref())?;
-        let mut strings = Vec::new();
-        let mut keep = |bytes: &[u8]| -> io::Result<*const c_char> {
-            let string = c_string(bytes)?;
-            // The bytes stay where they are when the vector moves the owner.
-            let pointer = string.as_ptr();
-            strings.push(string);
-            Ok(pointer)
-        };
-        let mut argv = vec![SHELL.as_ptr(), keep(program.as_bytes())?];
-        for argument in arguments {
-            argv.push(keep(argument.as_bytes())?);
-        }
-        argv.push(ptr::null());
-        let mut envp = Vec::new();
-        let inherited = std::env::vars_os()
-            .filter(|(name, _)| !environment.iter().any(|(added, _)| added == name));
-        for (name, value) in inherited.chain(environment.iter().cloned()) {
-            let mut pair = name.into_vec();
-            pair.push(b'=');
-            pair.extend_from_slice(value.as_bytes());
-            envp.push(keep(&pair)?);
-        }
-        envp.push(ptr::null());
-        Ok(Image {
-            candidates,
-            searched: !program.as_bytes().contains(&b'/'),
-            argv,
-            envp,
-            _strings: strings,
-        })
-    }
-
-    /// Becomes the program; comes back only with the reason why not. The rules are those of execvp(3).
-    ///
-    /// Async-signal-safe only: it runs in the child.
-    fn execute(&mut self) -> c_int {
-        let mut refused = None;
-        for candidate in &self.candidates {
-            let error = execve(candidate, self.argv.as_ptr().wrapping_add(1), &self.envp);
-            match error {
-                libc::ENOEXEC => {
-                    if let Some(place) = self.argv.get_mut(1) {
-                        *place = candidate.as_ptr();
-                    }
-                    execve(SHELL, self.argv.as_ptr(), &self.envp);
-                    return libc::ENOEXEC;
-                }
-                _ if !self.searched => return error,
-                libc::EACCES => refused = Some(error),
-                libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
-                _ => return error,
-            }
-        }
-        refused.unwrap_or(libc::ENOENT)
-    }
-}
-
-/// The paths at which a program may be: itself if it has a slash, else one for each entry of PATH.
-fn candidates(program: &OsStr, path: Option<&OsStr>) -> io::Result<Vec<CString>> {
-    let name = program.as_bytes();
-    if name.contains(&b'/') {
-        return Ok(vec![c_string(name)?]);
-    }
-    // An empty name is nowhere, not in every directory.
-    if name.is_empty() {
-        return Ok(Vec::new());
-    }
-    path.unwrap_or(OsStr::new(DEFAULT_PATH))
-        .as_bytes()
-        .split(|&byte| byte == b':')
-        .map(|directory| {
-            let mut candidate = directory.to_vec();
-            // An empty entry is the current directory.
-            if !candidate.is_empty() {
-                candidate.push(b'/');
-            }
-            candidate.extend_from_slice(name);
-            c_string(&candidate)
-        })
-        .collect()
-}
-
-fn c_string(bytes: &[u8]) -> io::Result<CString> {
-    CString::new(bytes).map_err(|_| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "a command, its arguments and its environment cannot contain a zero byte",
-        )
-    })
-}
-
-/// Async-signal-safe only: it runs in the child. `argv` ends with a null and lives as long as the call.
-fn execve(path: &CStr, argv: *const *const c_char, envp: &[*const c_char]) -> c_int {
-    // SAFETY: `path` is a C string; `argv` and `envp` come from an `Image`: arrays of C strings it keeps, each ending
-    // with a null.
-    unsafe { libc::execve(path.as_ptr(), argv, envp.as_ptr()) };
-    last_error()
-}
-
 /// The thread's error number; allocates nothing.
 fn last_error() -> c_int {
     io::Error::last_os_error()
@@ -318,16 +201,16 @@ pub(crate) struct HeldCommand {
 }
 
 impl HeldCommand {
-    /// Forks the process that will become `program`, with `environment` added to (or replacing) what is inherited, and
+    /// Forks the process that will become `program`, with these variables added to (or replacing) what is inherited, and
     /// holds it. To be called while the program has one thread and has installed no signal handler.
     ///
     /// While it is held the process keeps the dispositions it inherits, so that the terminal's Ctrl-C ends both.
     pub(crate) fn prepare(
         program: &OsStr,
         arguments: &[OsString],
-        environment: &[(OsString, OsString)],
+        variables: &Variables,
     ) -> io::Result<Self> {
-        let image = Image::new(program, arguments, environment)?;
+        let image = Image::new(program, arguments, variables)?;
         if original().ignores_sigchld {
             // A parent that ignores SIGCHLD could not learn how the command ended. The command gets it back.
             set_ignored(libc::SIGCHLD, false);
@@ -364,11 +247,12 @@ impl HeldCommand {
     }
 
     /// Lets the process become its program, which inherits what holds the lock, if it is to (open under whatever numbers the kernel
-    /// chooses), beside those descriptors that are inherited anyway. Returns when the program was executed, or could not be.
+    /// chooses), beside those descriptors that are inherited anyway; with these values of [`Variables::numbers`]. Returns when the program was executed, or could not be.
     pub(crate) fn let_go(
         &mut self,
         holding: &[BorrowedFd<'_>],
         inherit: Inherit,
+        numbers: &[Option<u64>],
     ) -> io::Result<LetGo> {
         let inherited = match inherit {
             Inherit::Yes => holding,
@@ -380,7 +264,7 @@ impl HeldCommand {
                 "the command was let go before",
             ));
         };
-        match release(&hold, inherited) {
+        match release(&hold, inherited, numbers) {
             Err(error) => {
                 // Nothing was sent, so it is still held.
                 self.hold = Some(hold);
@@ -460,7 +344,11 @@ enum Reply {
 }
 
 /// Sends the message and reads the answer. An error means that the child got nothing.
-fn release(hold: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> Result<Reply, Errno> {
+fn release(
+    hold: &OwnedFd,
+    inherited: &[BorrowedFd<'_>],
+    numbers: &[Option<u64>],
+) -> Result<Reply, Errno> {
     let rights = SendAncillaryMessage::ScmRights(inherited);
     let mut space = vec![MaybeUninit::uninit(); rights.size()];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -468,8 +356,8 @@ fn release(hold: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> Result<Reply, Errno>
         return Err(Errno::INVAL);
     }
     // At most 253.
-    let count = [inherited.len() as u8];
-    let message = [IoSlice::new(&count)];
+    let message = image::message(inherited.len() as u8, numbers);
+    let message = [IoSlice::new(&message)];
     match retry_on_intr(|| sendmsg(hold, &message, &mut ancillary, QUIET)) {
         Ok(_) => {}
         Err(Errno::PIPE | Errno::CONNRESET) => return Ok(Reply::Gone),
@@ -496,7 +384,7 @@ fn release(hold: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> Result<Reply, Errno>
 /// could panic. It is a copy of one thread of a process whose other threads may have held any lock. (rustix's calls are
 /// bare system calls with buffers on the stack, and `OwnedFd` closes with close(2).) `image` is never dropped.
 fn held(mut image: Image, socket: &OwnedFd) -> ! {
-    let received = receive(socket);
+    let received = receive(socket, &mut image);
     if !matches!(received, Received::Stay) {
         say_received(socket);
     }
@@ -523,12 +411,11 @@ enum Received {
 /// CLOEXEC, so exactly they, and what was inheritable before, pass on.
 ///
 /// Async-signal-safe only: it runs in the child.
-fn receive(socket: &OwnedFd) -> Received {
-    let mut count = [0];
+fn receive(socket: &OwnedFd, image: &mut Image) -> Received {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let answer = retry_on_intr(|| {
-        let mut message = [IoSliceMut::new(&mut count)];
+        let mut message = [IoSliceMut::new(image.room())];
         recvmsg(socket, &mut message, &mut ancillary, RecvFlags::empty())
     });
     let answer = match answer {
@@ -546,9 +433,10 @@ fn receive(socket: &OwnedFd) -> Received {
         }
     }
     // The kernel leaves out what this process has no room for. Without its lock the command must not run.
-    if answer.flags.contains(ReturnFlags::CTRUNC) || kept != usize::from(count[0]) {
+    if answer.flags.contains(ReturnFlags::CTRUNC) || kept != image.announced() {
         return Received::Failed(libc::EMFILE);
     }
+    image.take_numbers();
     Received::Go
 }
 
@@ -585,6 +473,7 @@ mod tests {
     use rustix::io::{FdFlags, fcntl_setfd};
 
     use super::super::testing::{alone, job, lives, until};
+    use super::image::candidates;
     use super::*;
 
     const SOME_TIME: Duration = Duration::from_millis(100);
@@ -596,7 +485,7 @@ mod tests {
 
     fn held(program: &str, arguments: &[&str]) -> HeldCommand {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        HeldCommand::prepare(OsStr::new(program), &arguments, &[]).unwrap()
+        HeldCommand::prepare(OsStr::new(program), &arguments, &Variables::default()).unwrap()
     }
 
     /// A shell command that gets its arguments as $1, $2 …
@@ -630,7 +519,10 @@ mod tests {
             Ok(script) => held_script(&script, &[]),
             Err(_) => held(SHOW[0], &SHOW[1..]),
         };
-        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go(&[], Inherit::Yes, &[]).unwrap(),
+            LetGo::Started
+        );
         match command.wait().unwrap() {
             Ended::Code(code) => std::process::exit(code),
             Ended::Signal(signal) => std::process::exit(128 + signal),
@@ -650,7 +542,10 @@ mod tests {
         assert_eq!(same_program, std::env::current_exe().unwrap());
         assert!(!mark.exists());
         let pid = command.pid();
-        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go(&[], Inherit::Yes, &[]).unwrap(),
+            LetGo::Started
+        );
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
         assert!(command.has_ended().unwrap());
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
@@ -658,7 +553,7 @@ mod tests {
         assert!(mark.exists());
         // Reaped: the number may be anybody's by now.
         command.signal(libc::SIGKILL).unwrap();
-        assert!(command.let_go(&[], Inherit::Yes).is_err());
+        assert!(command.let_go(&[], Inherit::Yes, &[]).is_err());
     }
 
     #[test]
@@ -710,7 +605,7 @@ mod tests {
         let mut command = held("true", &[]);
         command.signal(libc::SIGKILL).unwrap();
         until("it to die", || (!lives(command.pid())).then_some(()));
-        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Died);
+        assert_eq!(command.let_go(&[], Inherit::Yes, &[]).unwrap(), LetGo::Died);
         assert_eq!(command.wait().unwrap(), Ended::Signal(libc::SIGKILL));
     }
 
@@ -731,7 +626,7 @@ mod tests {
         let passed = [create("passed"), create("passed too")];
         let passed: Vec<BorrowedFd<'_>> = passed.iter().map(AsFd::as_fd).collect();
         assert_eq!(
-            command.let_go(&passed, Inherit::Yes).unwrap(),
+            command.let_go(&passed, Inherit::Yes, &[]).unwrap(),
             LetGo::Started
         );
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
@@ -763,7 +658,7 @@ mod tests {
         // Opening the gate waits for somebody who opens its other side.
         let mut command = held_script(": < \"$1\"; exit 3", &[gate.to_str().unwrap()]);
         assert_eq!(
-            command.let_go(&[file.as_fd()], Inherit::Yes).unwrap(),
+            command.let_go(&[file.as_fd()], Inherit::Yes, &[]).unwrap(),
             LetGo::Started
         );
         drop(file);
@@ -785,13 +680,13 @@ mod tests {
         let one = File::open("/dev/null").unwrap();
         assert!(
             command
-                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS + 1], Inherit::Yes)
+                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS + 1], Inherit::Yes, &[])
                 .is_err()
         );
         assert!(lives(command.pid()));
         assert_eq!(
             command
-                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS], Inherit::Yes)
+                .let_go(&vec![one.as_fd(); MOST_DESCRIPTORS], Inherit::Yes, &[])
                 .unwrap(),
             LetGo::Started
         );
@@ -860,7 +755,10 @@ mod tests {
         let _alone = alone();
         let run = |script: &str| {
             let mut command = held_script(script, &[]);
-            assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
+            assert_eq!(
+                command.let_go(&[], Inherit::Yes, &[]).unwrap(),
+                LetGo::Started
+            );
             command.wait().unwrap()
         };
         assert_eq!(run("exit 0"), Ended::Code(0));
@@ -880,7 +778,7 @@ mod tests {
         let start = |program: &str| {
             let mut command = held(program, &[]);
             let pid = command.pid();
-            let start = command.let_go(&[], Inherit::Yes).unwrap();
+            let start = command.let_go(&[], Inherit::Yes, &[]).unwrap();
             assert!(!Path::new(&format!("/proc/{pid}")).exists(), "not reaped");
             start
         };
@@ -897,7 +795,8 @@ mod tests {
             start(&path("text/below")),
             LetGo::CannotExecute(libc::ENOTDIR)
         );
-        let zero = HeldCommand::prepare(OsStr::new("a\0b"), &[], &[]).unwrap_err();
+        let zero =
+            HeldCommand::prepare(OsStr::new("a\0b"), &[], &Variables::default()).unwrap_err();
         assert_eq!(zero.kind(), io::ErrorKind::InvalidInput);
     }
 
@@ -914,7 +813,10 @@ mod tests {
         drop(file);
         let script = script.to_str().unwrap();
         let mut command = held(script, &[script, "a b"]);
-        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go(&[], Inherit::Yes, &[]).unwrap(),
+            LetGo::Started
+        );
         assert_eq!(command.wait().unwrap(), Ended::Code(42));
     }
 
@@ -955,7 +857,7 @@ mod tests {
     #[ignore = "a job that other tests start"]
     fn job_run_tool() {
         let mut command = held("tool", &[]);
-        std::process::exit(match command.let_go(&[], Inherit::Yes).unwrap() {
+        std::process::exit(match command.let_go(&[], Inherit::Yes, &[]).unwrap() {
             LetGo::NotFound(_) => 127,
             LetGo::CannotExecute(_) => 126,
             LetGo::Started | LetGo::Died => match command.wait().unwrap() {
@@ -990,13 +892,19 @@ mod tests {
         let mut command = HeldCommand::prepare(
             OsStr::new("sh"),
             &["-c".into(), script.into()],
-            &[
-                (name.into(), value.into()),
-                ("HOME".into(), "/nowhere".into()),
-            ],
+            &Variables {
+                words: vec![
+                    (name.into(), value.into()),
+                    ("HOME".into(), "/nowhere".into()),
+                ],
+                numbers: Vec::new(),
+            },
         )
         .unwrap();
-        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go(&[], Inherit::Yes, &[]).unwrap(),
+            LetGo::Started
+        );
         assert_eq!(command.wait().unwrap(), Ended::Code(0));
     }
 

@@ -1,7 +1,7 @@
-//! `sneck run --max-hold`: a command that may hold the lock for so long and no longer.
+//! A command that may not outlast its lock: one with `--max-hold`, and any under a lock with a lease.
 //!
 //! For: the group of processes that the command gets for itself, so that all of it can be ended and nothing else; the terminal that this group needs; the end.
-//! Not for: commands without a limit. Those stay in sneck's group, where shells and terminals treat both as one (`unix_signals.rs`).
+//! Not for: what tells that a lease is lost, and the keeper (`unix_lease.rs`); commands whose lock lasts as long as they do. Those stay in sneck's group, where shells and terminals treat both as one (`unix_signals.rs`).
 //!
 //! # Two groups
 //!
@@ -25,21 +25,25 @@
 //! # The end
 //!
 //! TERM, and CONT lest a stopped process sleeps through it, as timeout(1) does; later KILL. From TERM on sneck waits until the group is empty, and not only for
-//! the command: whoever inherited a kernel lock holds it. Nothing can be done while sneck itself is stopped; the limit counts on, and holds once it is continued.
+//! the command: whoever inherited a kernel lock holds it. Nothing can be done while sneck itself is stopped; the limit counts on, and holds once it is continued. (A lease does not wait for that: the keeper ends the group.)
+//!
+//! A command under a lease that ends by itself may leave processes in its group. They go on under the lock, as those do that inherited a kernel lock: sneck waits for them, unless nothing was to be inherited (`-o`).
 
+use super::keeper::Keeper;
+use super::lease::Lease;
 use super::signals::{Batch, Relay, Sender};
 use super::{Alarm, Ended, HeldCommand, Terminal};
 use crate::advice;
 use crate::exit::Exit;
-use crate::plan::{Limit, Taking};
+use crate::plan::{Hold, Inherit, Taking};
 use crate::sys::platform as sys;
-use crate::waiting::tell;
+use crate::waiting::{Verbosity, tell};
 use signal_hook::consts::signal::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP,
     SIGTTIN, SIGTTOU, SIGWINCH,
 };
 use signal_hook::iterator::exfiltrator::origin::Origin;
-use sneck::{Moment, Place, text};
+use sneck::{Guard, Moment, Place, text};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
@@ -47,11 +51,15 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(20);
 /// How long processes may take to go once they were killed. Longer only if the kernel has them busy.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+/// So long the end of what was left in the background is waited for in silence.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// The command's group, its limit, and the terminal that they may share with us.
 #[derive(Debug)]
 pub(crate) struct Leash {
-    limit: Limit,
+    hold: Hold,
+    lease: Option<Lease>,
+    verbosity: Verbosity,
     place: Place,
     /// The same as it was typed: one lock or several.
     locks: Vec<Place>,
@@ -63,6 +71,14 @@ pub(crate) struct Leash {
     stage: Stage,
     /// When the stage is over; None: never.
     due: Option<Moment>,
+    /// What the command left in the background is waited for.
+    background: Option<Background>,
+}
+
+#[derive(Debug)]
+struct Background {
+    since: Moment,
+    said: bool,
 }
 
 /// Whose the terminal is.
@@ -98,18 +114,23 @@ enum Stop {
 }
 
 impl Leash {
-    /// To be called before the command is let go: it gets its group and, if it is to have it at once, the terminal.
+    /// To be called before the command is let go: it gets its group and, if it is to have it at once, the terminal; under a lease, the keeper gets to know what it keeps.
     pub(crate) fn put_on(
         command: &HeldCommand,
-        limit: Limit,
+        hold: Hold,
         taking: &Taking,
+        keeper: Option<Keeper>,
+        guard: &Guard,
     ) -> io::Result<Leash> {
         // From here on: who writes to a terminal that another group has, or takes it from there, would be stopped.
         sys::block(&[SIGTTOU])?;
         let alarm = Alarm::new()?;
         command.lead_group()?;
+        let lease = keeper.map(|keeper| Lease::begin(keeper, command, hold.kill_after, guard));
         let mut leash = Leash {
-            limit,
+            hold,
+            lease: lease.transpose()?,
+            verbosity: taking.verbosity,
             place: taking.place.clone(),
             locks: taking.locks.clone(),
             group: command.pid(),
@@ -118,6 +139,7 @@ impl Leash {
             share: Share::Unasked,
             stage: Stage::Running,
             due: None,
+            background: None,
         };
         if io::stdin().is_terminal() && io::stdout().is_terminal() && leash.has_terminal() {
             leash.lend();
@@ -131,18 +153,39 @@ impl Leash {
         &mut self,
         relay: &mut Relay,
         command: &HeldCommand,
+        guard: &Guard,
     ) -> io::Result<()> {
-        self.due = Moment::now().after(self.limit.most);
+        self.due = self.hold.most.and_then(|most| Moment::now().after(most));
+        let held = self.hold(relay, command, guard);
+        if let Some(lease) = &self.lease {
+            if held.is_err() {
+                // If it cannot be known when the command ends, it must not outlive the lock.
+                let _ = command.signal_group(SIGKILL);
+            }
+            lease.say_goodbye();
+        }
+        held
+    }
+
+    fn hold(&mut self, relay: &mut Relay, command: &HeldCommand, guard: &Guard) -> io::Result<()> {
         relay.collect_real_time_signals()?;
         loop {
+            self.look_at_lease(command, guard);
             let ended = command.has_ended()?;
             let others = match (ended, self.stage) {
-                (true, Stage::Running) => break,
-                (true, _) => sys::others_in_group(self.group),
+                (true, Stage::Running) if !self.waits_for_all() => break,
+                (true, _) => self.others(),
                 (false, _) => None,
             };
             if ended && others.as_deref() == Some(&[]) {
                 break;
+            }
+            if ended && self.stage == Stage::Running {
+                match &others {
+                    // Nobody can tell what there is to wait for.
+                    None => break,
+                    Some(others) => self.wait_for(others),
+                }
             }
             if self.due.is_some_and(|due| due.until().is_zero()) {
                 match self.stage {
@@ -157,26 +200,36 @@ impl Leash {
                 }
                 continue;
             }
-            if self.stage == Stage::Running {
+            if self.stage == Stage::Running && !ended {
                 if let Some(signal) = command.stopped_by()? {
                     self.command_stopped(signal, relay, command)?;
                     continue;
                 }
             }
-            let wait = self.due.map(Moment::until);
+            let lease = self.lease.as_ref().and_then(|lease| lease.due(guard));
+            let wait = self.due.into_iter().chain(lease).min().map(Moment::until);
+            let tick = self
+                .background
+                .as_ref()
+                .map_or(TICK, |left| (left.since.elapsed() / 8).clamp(TICK, SILENCE));
             self.alarm.set(match ended {
-                true => Some(wait.map_or(TICK, |wait| wait.min(TICK))),
+                true => Some(wait.map_or(tick, |wait| wait.min(tick))),
                 false => wait,
             })?;
             let batch = relay.wait_with(&self.alarm)?;
             self.handle(&batch, relay, command)?;
         }
-        self.command_ended();
+        if self.background.is_none() {
+            self.command_ended();
+        }
         Ok(())
     }
 
     /// What this means for our own end.
     pub(crate) fn end(&self, ended: Ended) -> Exit {
+        if self.has_lost() {
+            return Exit::Lost;
+        }
         if self.stage != Stage::Running {
             return Exit::HeldTooLong;
         }
@@ -187,16 +240,82 @@ impl Leash {
         Exit::from(ended)
     }
 
+    /// Whether the lock was lost, which was said then.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lease.as_ref().is_some_and(Lease::is_lost)
+    }
+
+    // ---- what is left when the command has ended -------------------------------------------------------------------------
+
+    fn waits_for_all(&self) -> bool {
+        self.lease.is_some() && self.hold.inherit == Inherit::Yes
+    }
+
+    /// Who is in the group beside the command; None: it cannot be told.
+    fn others(&self) -> Option<Vec<i32>> {
+        let mut others = sys::others_in_group(self.group, Some(self.group))?;
+        let anchor = self.lease.as_ref().and_then(Lease::anchor);
+        others.retain(|pid| Some(*pid) != anchor);
+        Some(others)
+    }
+
+    fn wait_for(&mut self, others: &[i32]) {
+        if self.background.is_none() {
+            // Those who are left do not need it more than we do.
+            self.command_ended();
+        }
+        let left = self.background.get_or_insert_with(|| Background {
+            since: Moment::now(),
+            said: false,
+        });
+        if !left.said && left.since.elapsed() >= SILENCE {
+            left.said = true;
+            self.note(&format!(
+                "the command has ended, what it started has not: it is held until then by {}",
+                numbers(others)
+            ));
+        }
+    }
+
     // ---- the end -------------------------------------------------------------------------------------------------------
+
+    fn look_at_lease(&mut self, command: &HeldCommand, guard: &Guard) {
+        let Some(lease) = &mut self.lease else {
+            return;
+        };
+        if let Err(error) = lease.look_at_keeper(command, guard) {
+            self.say(&format!(
+                "the keeper was ended, and there is no other one ({error}): if sneck is killed now, the command goes on without the lock"
+            ));
+            return;
+        }
+        let Some((why, kill)) = lease.look(guard) else {
+            return;
+        };
+        if self.stage == Stage::Running {
+            self.stage = Stage::Told;
+            self.due = Some(kill);
+            self.send(SIGTERM, command);
+            self.send(SIGCONT, command);
+            self.say(&format!(
+                "{why}: TERM to pid {} and its process group, KILL {} later",
+                self.group,
+                text::span(kill.until())
+            ));
+        } else {
+            self.due = Some(self.due.map_or(kill, |due| due.min(kill)));
+            self.say(&format!("{why}; the command is being ended already"));
+        }
+    }
 
     fn tell_to_end(&mut self, command: &HeldCommand) {
         self.stage = Stage::Told;
-        self.due = Moment::now().after(self.limit.kill_after);
+        self.due = Moment::now().after(self.hold.kill_after);
         self.say(&format!(
             "held for {}, as long as --max-hold allows: TERM to pid {} and its process group, KILL {} later",
-            text::span(self.limit.most),
+            text::span(self.hold.most.unwrap_or_default()),
             self.group,
-            text::span(self.limit.kill_after)
+            text::span(self.hold.kill_after)
         ));
         self.send(SIGTERM, command);
         self.send(SIGCONT, command);
@@ -205,12 +324,18 @@ impl Leash {
     fn kill(&mut self, command: &HeldCommand) {
         self.stage = Stage::Killed;
         self.due = Moment::now().after(LAST_WAIT);
+        if self.has_lost() {
+            // First that: a terminal may keep us waiting.
+            self.send(SIGKILL, command);
+        }
         self.say(&format!(
             "not ended {} after TERM: KILL to process group {}",
-            text::span(self.limit.kill_after),
+            text::span(self.hold.kill_after),
             self.group
         ));
-        self.send(SIGKILL, command);
+        if !self.has_lost() {
+            self.send(SIGKILL, command);
+        }
     }
 
     fn send(&self, signal: i32, command: &HeldCommand) {
@@ -232,6 +357,22 @@ impl Leash {
         tell(&format!("sneck: {}: {what}", self.place));
     }
 
+    fn note(&self, what: &str) {
+        if self.verbosity != Verbosity::Quiet {
+            self.say(what);
+        }
+    }
+
+    /// While we are stopped nobody renews the lease.
+    fn warn_of_stop(&self) {
+        if let Some(terms) = self.hold.lease {
+            self.note(&format!(
+                "stopped: nobody renews the lock meanwhile; it is lost, and the command ended, {} from now at the latest",
+                text::span(terms.ttl())
+            ));
+        }
+    }
+
     // ---- signals and stops -----------------------------------------------------------------------------------------------
 
     fn handle(
@@ -243,6 +384,7 @@ impl Leash {
         self.pass_on(batch, command);
         if batch.stops() && self.stage == Stage::Running {
             self.take_back();
+            self.warn_of_stop();
             sys::stop_as_asked()?;
             self.was_continued(Stop::Follow(SIGTSTP), relay, command);
         }
@@ -280,6 +422,7 @@ impl Leash {
             }
             Stop::Follow(signal) => {
                 self.take_back();
+                self.warn_of_stop();
                 sys::stop_group(signal)?;
                 self.was_continued(stop, relay, command);
             }
@@ -374,13 +517,17 @@ fn what_to_do(signal: i32, share: Share, has_terminal: bool) -> Stop {
 }
 
 fn still_there(others: &[i32], locks: &[Place]) -> String {
-    let numbers: Vec<String> = others.iter().map(ToString::to_string).collect();
     let locks: Vec<String> = locks.iter().map(advice::typed).collect();
     format!(
-        "still there after KILL, and may hold it: pid {}; look with `sneck status {}`",
-        numbers.join(", "),
+        "still there after KILL, and may hold it: {}; look with `sneck status {}`",
+        numbers(others),
         locks.join(" ")
     )
+}
+
+fn numbers(processes: &[i32]) -> String {
+    let numbers: Vec<String> = processes.iter().map(ToString::to_string).collect();
+    format!("pid {}", numbers.join(", "))
 }
 
 fn is_for_the_group(received: &Origin, group: i32) -> bool {

@@ -261,6 +261,7 @@ mod tests {
     use crate::plan::Inherit;
     use crate::sys::LetGo;
     use crate::sys::testing::{job, job_arguments, lives, until};
+    use crate::variables::Variables;
 
     const JOB: &str = "sys::platform::signals::tests::job_relay";
 
@@ -271,7 +272,8 @@ mod tests {
     fn job_relay() {
         let script: OsString = std::env::var_os("SCRIPT").unwrap();
         let shell = std::env::var_os("SCRIPT_SHELL").unwrap_or("sh".into());
-        let mut command = HeldCommand::prepare(&shell, &["-c".into(), script], &[]).unwrap();
+        let mut command =
+            HeldCommand::prepare(&shell, &["-c".into(), script], &Variables::default()).unwrap();
         let mut relay = Relay::start().unwrap();
         if std::env::var_os("SIGNAL_EARLY").is_some() {
             // Between the start of the relay and letting go: it waits for the loop.
@@ -279,7 +281,10 @@ mod tests {
             let sent = Command::new("kill").args(["-USR1", &me]).status().unwrap();
             assert!(sent.success());
         }
-        assert_eq!(command.let_go(&[], Inherit::Yes).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go(&[], Inherit::Yes, &[]).unwrap(),
+            LetGo::Started
+        );
         relay.relay_until_end(&command, &|_| ()).unwrap();
         let ended = command.wait().unwrap();
         std::process::exit(Exit::from(ended).code());
