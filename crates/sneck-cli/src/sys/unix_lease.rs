@@ -34,8 +34,8 @@ impl Lease {
     ) -> io::Result<Lease> {
         // First this: what is told before the keeper has heard what to watch means nothing to it, and is told by what it is to watch.
         let line = keeper.line().clone();
-        guard
-            .carry(|holding| keeper.watch(command, kill_after, until(guard.expires()), holding))?;
+        let expires = until(guard.expires());
+        guard.carry(|holding| keeper.watch(command, kill_after, expires, holding))?;
         guard.on_renewed(move |until| line.say(Word::Until(until)));
         // One that came between the two is not lost.
         keeper.line().say(Word::Until(until(guard.expires())));
