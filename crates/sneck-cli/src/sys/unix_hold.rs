@@ -292,7 +292,13 @@ impl Leash {
         let Some((why, kill)) = lease.look(guard) else {
             return;
         };
-        if self.stage == Stage::Running {
+        if kill.until().is_zero() {
+            // We were stopped for so long. The keeper has seen to it.
+            self.stage = Stage::Killed;
+            self.due = Moment::now().after(LAST_WAIT);
+            self.send(SIGKILL, command);
+            self.say(&format!("{why}: process group {} was ended", self.group));
+        } else if self.stage == Stage::Running {
             self.stage = Stage::Told;
             self.due = Some(kill);
             self.send(SIGTERM, command);

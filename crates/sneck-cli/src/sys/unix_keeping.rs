@@ -195,7 +195,10 @@ impl Keeping {
                 None if kill.until().is_zero() => {
                     self.send(libc::SIGKILL);
                     killed = Some(Moment::now());
-                    self.say(&format!("KILL to process group {}", self.group));
+                    // Otherwise sneck says it, or is not there to be believed.
+                    if self.course == Course::Watching {
+                        self.say(&format!("KILL to process group {}", self.group));
+                    }
                     continue;
                 }
                 Some(killed) if others.is_none() && killed.elapsed() >= LAST_WAIT => return Ok(()),

@@ -8,11 +8,12 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
-use sneck::Party;
+use sneck::{Guard, Party, Place};
 
 use super::{Bearer, Ended, LetGo};
 use crate::exit::Exit;
-use crate::plan::{Inherit, Limit, Taking};
+use crate::plan::{Hold, Inherit, Taking};
+use crate::variables::Variables;
 
 fn unsupported<T>() -> io::Result<T> {
     Err(io::Error::new(
@@ -29,7 +30,7 @@ impl HeldCommand {
     pub(crate) fn prepare(
         _program: &OsStr,
         _arguments: &[OsString],
-        _environment: &[(OsString, OsString)],
+        _variables: &Variables,
     ) -> io::Result<Self> {
         unsupported()
     }
@@ -42,6 +43,7 @@ impl HeldCommand {
         &mut self,
         _holding: &[Descriptor],
         _inherit: Inherit,
+        _numbers: &[Option<u64>],
     ) -> io::Result<LetGo> {
         match *self {}
     }
@@ -76,8 +78,10 @@ pub(crate) enum Leash {}
 impl Leash {
     pub(crate) fn put_on(
         command: &HeldCommand,
-        _limit: Limit,
+        _hold: Hold,
         _taking: &Taking,
+        _keeper: Option<Keeper>,
+        _guard: &Guard,
     ) -> io::Result<Self> {
         match *command {}
     }
@@ -86,6 +90,7 @@ impl Leash {
         &mut self,
         _relay: &mut Relay,
         _command: &HeldCommand,
+        _guard: &Guard,
     ) -> io::Result<()> {
         match *self {}
     }
@@ -93,6 +98,21 @@ impl Leash {
     pub(crate) fn end(&self, _ended: Ended) -> Exit {
         match *self {}
     }
+}
+
+/// What ends the command when sneck cannot; here there is never a command.
+#[derive(Debug)]
+pub(crate) enum Keeper {}
+
+impl Keeper {
+    pub(crate) fn start(_place: &Place) -> io::Result<Keeper> {
+        unsupported()
+    }
+}
+
+/// No process is started as a keeper here.
+pub(crate) fn keep() -> Option<Exit> {
+    None
 }
 
 /// Whatever is a file may be one.

@@ -49,6 +49,7 @@ use windows_sys::Win32::System::Threading::{
 
 use super::{Ended, LetGo};
 use crate::plan::Inherit;
+use crate::variables::Variables;
 
 #[path = "windows_console.rs"]
 mod console;
@@ -62,7 +63,7 @@ mod process;
 mod program;
 
 pub(crate) use console::{can_erase, in_foreground};
-pub(crate) use hold::{Leash, Relay};
+pub(crate) use hold::{Keeper, Leash, Relay, keep};
 pub(crate) use process::bearer;
 pub(crate) use program::is_program;
 
@@ -76,7 +77,9 @@ const NAP: Duration = Duration::from_secs(10);
 pub(crate) struct HeldCommand {
     program: OsString,
     arguments: Vec<OsString>,
-    environment: Vec<(OsString, OsString)>,
+    variables: Vec<(OsString, OsString)>,
+    /// Those whose value is told when it is let go.
+    numbers: Vec<OsString>,
     group: Cell<Group>,
     /// The job that sneck itself is in. None: it may not be in one; then only one that is killed right between starting the command and taking it
     /// into its job leaves something, a process that never runs.
@@ -110,18 +113,19 @@ enum End {
 }
 
 impl HeldCommand {
-    /// Prepares it, with `environment` added to (or replacing) what is inherited. To be called before there are handles that must be closed after the tie.
+    /// Prepares it, with these variables added to (or replacing) what is inherited. To be called before there are handles that must be closed after the tie.
     pub(crate) fn prepare(
         program: &OsStr,
         arguments: &[OsString],
-        environment: &[(OsString, OsString)],
+        variables: &Variables,
     ) -> io::Result<Self> {
         console::listen()?;
         let tie = Job::new()?;
         Ok(HeldCommand {
             program: program.to_owned(),
             arguments: arguments.to_owned(),
-            environment: environment.to_owned(),
+            variables: variables.environment().collect(),
+            numbers: variables.numbers.clone(),
             group: Cell::new(Group::Shared),
             tie: tie.take_ourselves().is_ok().then_some(tie),
             running: None,
@@ -138,7 +142,12 @@ impl HeldCommand {
         &mut self,
         _holding: &[Descriptor],
         inherit: Inherit,
+        numbers: &[Option<u64>],
     ) -> io::Result<LetGo> {
+        for (name, number) in self.numbers.iter().zip(numbers) {
+            let number = number.map(|number| (name.clone(), number.to_string().into()));
+            self.variables.extend(number);
+        }
         let job = Job::new()?;
         if inherit == Inherit::Yes {
             job.end_with_us()?;
@@ -176,7 +185,8 @@ impl HeldCommand {
         let start = |program: &OsStr| {
             Command::new(program)
                 .args(&self.arguments)
-                .envs(self.environment.iter().cloned())
+                .env_clear()
+                .envs(self.variables.iter().cloned())
                 .creation_flags(CREATE_SUSPENDED | group)
                 .spawn()
         };
@@ -319,11 +329,14 @@ mod tests {
 
     fn shell(script: &str) -> HeldCommand {
         let words: Vec<OsString> = ["/d", "/c", script].map(OsString::from).to_vec();
-        HeldCommand::prepare(OsStr::new("cmd"), &words, &[]).unwrap()
+        HeldCommand::prepare(OsStr::new("cmd"), &words, &Variables::default()).unwrap()
     }
 
     fn ended(mut command: HeldCommand, inherit: Inherit) -> Ended {
-        assert_eq!(command.let_go::<()>(&[], inherit).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go::<()>(&[], inherit, &[]).unwrap(),
+            LetGo::Started
+        );
         command.wait().unwrap()
     }
 
@@ -337,7 +350,10 @@ mod tests {
             Err(_) => Inherit::Yes,
         };
         let mut command = shell(&script);
-        assert_eq!(command.let_go::<()>(&[], inherit).unwrap(), LetGo::Started);
+        assert_eq!(
+            command.let_go::<()>(&[], inherit, &[]).unwrap(),
+            LetGo::Started
+        );
         let many = until("it has started them", || {
             let processes = command.processes();
             (processes.len() > 1).then_some(processes)
@@ -399,7 +415,7 @@ mod tests {
         let command = shell(&format!("type nul > {}", mark.display()));
         std::thread::sleep(Duration::from_millis(100));
         assert!(!mark.exists());
-        assert_eq!(ended(command, Inherit::Yes), Ended::Code(0));
+        assert_eq!(ended(command, Inherit::Yes, &[]), Ended::Code(0));
         assert!(mark.exists());
     }
 
@@ -407,7 +423,7 @@ mod tests {
     fn its_status_is_told_whole() {
         for status in [0, 1, 255, 256, 70_000, -1, 0xC000_0005_u32 as i32] {
             assert_eq!(
-                ended(shell(&format!("exit {status}")), Inherit::Yes),
+                ended(shell(&format!("exit {status}")), Inherit::Yes, &[]),
                 Ended::Code(status)
             );
         }
@@ -416,7 +432,7 @@ mod tests {
     #[test]
     fn what_it_left_in_the_background_is_waited_for() {
         let mut command = shell("start /b ping -n 2 127.0.0.1 > nul");
-        let started = command.let_go::<()>(&[], Inherit::Yes);
+        let started = command.let_go::<()>(&[], Inherit::Yes, &[]);
         assert_eq!(started.unwrap(), LetGo::Started);
         assert!(command.until(End::OfCommand, None).unwrap());
         let left = command.processes();
@@ -434,7 +450,7 @@ mod tests {
     #[test]
     fn all_of_it_is_ended_at_once() {
         let mut command = shell("start /b ping -n 60 127.0.0.1 > nul & ping -n 60 127.0.0.1 > nul");
-        command.let_go::<()>(&[], Inherit::Yes).unwrap();
+        command.let_go::<()>(&[], Inherit::Yes, &[]).unwrap();
         let all = until("it has started them", || {
             let all = command.processes();
             (all.len() > 2).then_some(all)
@@ -448,7 +464,7 @@ mod tests {
     fn start(program: &str, arguments: &[&str]) -> (io::Result<LetGo>, HeldCommand) {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         let mut command = HeldCommand::prepare(OsStr::new(program), &arguments, &[]).unwrap();
-        (command.let_go::<()>(&[], Inherit::Yes), command)
+        (command.let_go::<()>(&[], Inherit::Yes, &[]), command)
     }
 
     #[test]

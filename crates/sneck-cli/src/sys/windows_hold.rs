@@ -6,17 +6,20 @@
 //! console, or on another one, gets no Ctrl-Break: one that shows windows, or that made its own console, is not told, and ended after `--kill-after` all the same. If
 //! sneck itself has no console (a service), nobody can be told, and the job is ended at once.
 //!
+//! A lock with a lease is looked at once a second; when it is lost, the end comes in the same way. If sneck is killed, its job ends with it: there is no keeper. Nobody ends the command while sneck is suspended
+//! for longer than the lease, which takes a debugger here.
+//!
 //! sneck keeps the lock for all that is in the job, so the limit is for all of them, though the command itself has ended in time.
 
 use std::io;
 use std::time::Duration;
 
-use sneck::{Moment, Place, text};
+use sneck::{Guard, Moment, Place, Standing, text};
 
 use super::console;
 use super::{End, Ended, Group, HeldCommand};
 use crate::exit::Exit;
-use crate::plan::{Limit, Taking};
+use crate::plan::{Hold, Taking};
 use crate::waiting::tell;
 
 /// So long the end of what was left in the background is waited for in silence.
@@ -57,6 +60,24 @@ impl Relay {
     }
 }
 
+/// How often a lease is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What ends the command when sneck cannot: here the job itself does.
+#[derive(Debug)]
+pub(crate) struct Keeper {}
+
+impl Keeper {
+    pub(crate) fn start(_place: &Place) -> io::Result<Keeper> {
+        Ok(Keeper {})
+    }
+}
+
+/// No process is started as a keeper here.
+pub(crate) fn keep() -> Option<Exit> {
+    None
+}
+
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -70,7 +91,8 @@ enum Stage {
 /// The command's limit.
 #[derive(Debug)]
 pub(crate) struct Leash {
-    limit: Limit,
+    hold: Hold,
+    lost: bool,
     place: Place,
     stage: Stage,
     /// When the stage is over; None: never.
@@ -81,12 +103,15 @@ impl Leash {
     /// To be called before the command is let go: it gets its group.
     pub(crate) fn put_on(
         command: &HeldCommand,
-        limit: Limit,
+        hold: Hold,
         taking: &Taking,
+        _keeper: Option<Keeper>,
+        _guard: &Guard,
     ) -> io::Result<Leash> {
         command.group.set(Group::Own);
         Ok(Leash {
-            limit,
+            hold,
+            lost: false,
             place: taking.place.clone(),
             stage: Stage::Running,
             due: None,
@@ -99,15 +124,23 @@ impl Leash {
         &mut self,
         _relay: &mut Relay,
         command: &HeldCommand,
+        guard: &Guard,
     ) -> io::Result<()> {
-        self.due = Moment::now().after(self.limit.most);
+        self.due = self.hold.most.and_then(|most| Moment::now().after(most));
         loop {
+            self.look_at_lease(command, guard);
             let end = match self.stage {
                 Stage::Running => command.end(),
                 Stage::Told | Stage::Killed => End::OfAll,
             };
-            if sure(command, command.until(end, self.due))? {
+            let look = self.hold.lease.filter(|_| !self.lost);
+            let look = look.and_then(|_| Moment::now().after(LOOK));
+            let wait = self.due.into_iter().chain(look).min();
+            if sure(command, command.until(end, wait))? {
                 return Ok(());
+            }
+            if self.due.is_none_or(|due| !due.until().is_zero()) {
+                continue;
             }
             match self.stage {
                 Stage::Running => self.tell_to_end(command),
@@ -115,7 +148,7 @@ impl Leash {
                     command,
                     &format!(
                         "not ended {} after Ctrl-Break",
-                        text::span(self.limit.kill_after)
+                        text::span(self.hold.kill_after)
                     ),
                 ),
                 Stage::Killed => {
@@ -132,15 +165,42 @@ impl Leash {
 
     /// What this means for our own end.
     pub(crate) fn end(&self, ended: Ended) -> Exit {
+        if self.lost {
+            return Exit::Lost;
+        }
         match self.stage {
             Stage::Running => Exit::from(ended),
             Stage::Told | Stage::Killed => Exit::HeldTooLong,
         }
     }
 
+    fn look_at_lease(&mut self, command: &HeldCommand, guard: &Guard) {
+        if self.lost || self.hold.lease.is_none() {
+            return;
+        }
+        let Standing::Lost(why) = guard.standing() else {
+            return;
+        };
+        self.lost = true;
+        if self.stage == Stage::Running {
+            self.end_because(command, &format!("the lock was lost: {why}"));
+        }
+        let over = guard
+            .expires()
+            .map_or(Moment::now(), |at| at.min(Moment::now()));
+        let kill = over.after(self.hold.kill_after);
+        self.due = self.due.into_iter().chain(kill).min();
+    }
+
     fn tell_to_end(&mut self, command: &HeldCommand) {
-        let most = text::span(self.limit.most);
-        let held = format!("held for {most}, as long as --max-hold allows");
+        let most = text::span(self.hold.most.unwrap_or_default());
+        self.end_because(
+            command,
+            &format!("held for {most}, as long as --max-hold allows"),
+        );
+    }
+
+    fn end_because(&mut self, command: &HeldCommand, held: &str) {
         if let Err(error) = console::send_break(command.id()) {
             return self.kill(
                 command,
@@ -152,7 +212,7 @@ impl Leash {
         self.say(&format!(
             "{held}: Ctrl-Break to pid {} and its process group, the end of all its processes {} later",
             command.id(),
-            text::span(self.limit.kill_after)
+            text::span(self.hold.kill_after)
         ));
     }
 
