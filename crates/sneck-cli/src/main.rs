@@ -21,6 +21,7 @@ mod run;
 mod status;
 mod sys;
 mod taking;
+#[cfg_attr(sneck_unsupported, allow(dead_code))]
 mod variables;
 mod vigil;
 mod waiting;

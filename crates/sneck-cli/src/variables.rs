@@ -39,7 +39,8 @@ impl Variables {
         Variables { words, numbers }
     }
 
-    /// The whole environment but the numbers: what is inherited, and what is added.
+    /// The whole environment but the numbers: what is inherited, and what is added. (Windows adds by itself.)
+    #[cfg_attr(windows, allow(dead_code))]
     pub(crate) fn environment(&self) -> impl Iterator<Item = (OsString, OsString)> {
         let added = |name: &OsStr| self.words.iter().any(|(known, _)| known == name);
         let inherited = std::env::vars_os().filter(move |(name, _)| !is_ours(name) && !added(name));
@@ -69,6 +70,13 @@ pub(crate) fn tokens(taking: &Taking, guard: &Guard, registry: &Registry) -> Vec
     let mut known = each.iter().flatten();
     let only = known.next().copied().filter(|_| known.next().is_none());
     std::iter::once(only).chain(each).collect()
+}
+
+/// Those that tell of the lock around this sneck.
+#[allow(dead_code, reason = "Windows alone takes them away one by one")]
+pub(crate) fn inherited_of_ours() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| is_ours(name))
 }
 
 /// Whether it is one that tells of a lock.

@@ -49,7 +49,7 @@ use windows_sys::Win32::System::Threading::{
 
 use super::{Ended, LetGo};
 use crate::plan::Inherit;
-use crate::variables::Variables;
+use crate::variables::{self, Variables};
 
 #[path = "windows_console.rs"]
 mod console;
@@ -124,7 +124,7 @@ impl HeldCommand {
         Ok(HeldCommand {
             program: program.to_owned(),
             arguments: arguments.to_owned(),
-            variables: variables.environment().collect(),
+            variables: variables.words.clone(),
             numbers: variables.numbers.clone(),
             group: Cell::new(Group::Shared),
             tie: tie.take_ourselves().is_ok().then_some(tie),
@@ -183,9 +183,12 @@ impl HeldCommand {
             Group::Own => CREATE_NEW_PROCESS_GROUP,
         };
         let start = |program: &OsStr| {
-            Command::new(program)
+            let mut command = Command::new(program);
+            variables::inherited_of_ours().for_each(|name| {
+                command.env_remove(name);
+            });
+            command
                 .args(&self.arguments)
-                .env_clear()
                 .envs(self.variables.iter().cloned())
                 .creation_flags(CREATE_SUSPENDED | group)
                 .spawn()
@@ -415,7 +418,7 @@ mod tests {
         let command = shell(&format!("type nul > {}", mark.display()));
         std::thread::sleep(Duration::from_millis(100));
         assert!(!mark.exists());
-        assert_eq!(ended(command, Inherit::Yes, &[]), Ended::Code(0));
+        assert_eq!(ended(command, Inherit::Yes), Ended::Code(0));
         assert!(mark.exists());
     }
 
@@ -423,7 +426,7 @@ mod tests {
     fn its_status_is_told_whole() {
         for status in [0, 1, 255, 256, 70_000, -1, 0xC000_0005_u32 as i32] {
             assert_eq!(
-                ended(shell(&format!("exit {status}")), Inherit::Yes, &[]),
+                ended(shell(&format!("exit {status}")), Inherit::Yes),
                 Ended::Code(status)
             );
         }
@@ -463,7 +466,8 @@ mod tests {
 
     fn start(program: &str, arguments: &[&str]) -> (io::Result<LetGo>, HeldCommand) {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        let mut command = HeldCommand::prepare(OsStr::new(program), &arguments, &[]).unwrap();
+        let mut command =
+            HeldCommand::prepare(OsStr::new(program), &arguments, &Variables::default()).unwrap();
         (command.let_go::<()>(&[], Inherit::Yes, &[]), command)
     }
 
