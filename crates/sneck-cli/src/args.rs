@@ -2,7 +2,7 @@
 
 use crate::duration::{self, NotADuration};
 use crate::exit;
-use crate::sys::{CLOSE, HOLDING, KILL_AFTER, LIMIT, MAX_HOLD, PLACES};
+use crate::sys::{CLOSE, HOLDING, KILL_AFTER, LEASE, LIMIT, MAX_HOLD, PLACES};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use sneck::Requirement;
 use std::ffi::OsString;
@@ -54,14 +54,24 @@ fn run_help() -> String {
          sneck run -w 30 deploy.lock -- ./deploy         # give up after 30 seconds\n  \
          sneck run -n cron.lock -- ./job                 # or not at all, if it is held\n  \
          sneck run from.lock to.lock -- ./move           # all of them or none\n  \
-         sneck run --max-hold 1h sync.lock -- ./sync     # ended after an hour\n\n\
+         sneck run --max-hold 1h sync.lock -- ./sync     # ended after an hour\n  \
+         sneck run --ttl 30s --require durable-fencing etcd://db1,db2,db3/deploy -- ./deploy\n\n\
          {HOLDING}\n\n\
          What stands before `--` are LOCKs, and are taken as one: while one is held by somebody else, none is held, so that no order in which they are named makes two wait \
          for each other. Without `--` the first word is the LOCK.\n\n\
-         {LIMIT}\n\n{PLACES}\n\n{}",
+         {LIMIT}\n\n{LEASE}\n\n{VARIABLES}\n\n{PLACES}\n\n{}",
         exit::TABLE
     )
 }
+
+const VARIABLES: &str = "\
+COMMAND finds in its environment:
+  SNECK_LOCK     LOCK, without a password
+  SNECK_TOKEN    the fencing token in decimal, where there is one (servers): what COMMAND changes
+                 elsewhere can refuse a smaller one than it has seen
+  SNECK_LOCK_1, SNECK_TOKEN_1 ...
+                 of several LOCKs, those of each, in the order of the command line; SNECK_TOKEN is
+                 set then if exactly one of them has a token";
 
 fn acquire_help() -> String {
     format!(
@@ -157,6 +167,14 @@ The table:
   TOKENS  fencing tokens: no, best effort (they grow unless the server loses
           data), or durable
 
+Of servers:
+  LEASE        how short the time can be (--ttl and --lock-delay together) after
+               which a holder that falls silent has lost it; no: it is held until
+               the connection ends
+  RESTART      what a restart of the server leaves: the lock survives, or is freed
+  CONSISTENCY  linearizable (what one sees, all see), or until-failover (a new
+               server may know less than the one that failed)
+
 JSON: a list with one object for each protocol:
   name       what stands before the colon of a place
   also       a list of other names of the same protocol
@@ -168,6 +186,11 @@ JSON: a list with one object for each protocol:
   removable  true or false
   mark       true or false
   tokens     none, best-effort or durable
+  lease      the shortest lease in seconds; null: there is none
+  lease_step what it is rounded up to, in seconds; null likewise
+  restart    none (no server), survives or freed
+  consistency
+             linearizable or until-failover
   error      null, or why all but the names could not be told and is null";
 
 const COMPLETIONS: &str = "\

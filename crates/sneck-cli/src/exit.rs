@@ -61,8 +61,8 @@ Exit status:
    74  input or output failed
    75  the lock is held, or still was when the time was over (-E changes this code);
        break: a claim was left; release: a running program keeps the claim locked
-   76  the lock was lost while the command ran, though the command ended with 0;
-       release: PID does not hold it
+   76  the lock was lost while the command ran, though the command ended with 0
+       (at a server whatever it ended with); release: PID does not hold it
    77  no permission
   124  the command held the lock for longer than --max-hold, and was ended for it
   126  the command is there but cannot be executed

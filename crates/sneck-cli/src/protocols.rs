@@ -8,11 +8,13 @@ use crate::plan::Form;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use sneck::protocol::{
-    Capabilities, Crash, LiveMark, Modes, Order, Protocol, Reach, Removable, Tokens,
+    Capabilities, Consistency, Crash, Leasing, LiveMark, Modes, Order, Protocol, Reach, Removable,
+    Restart, Tokens,
 };
-use sneck::{Error, Place, Registry};
+use sneck::{Error, Place, Registry, text};
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Capabilities belong to a protocol at a place, so each is made at a sample: a path, or for servers an address. Making it reads the place and does no more:
 /// nothing is opened and nobody is connected to. The user is named so that nobody has to look up who we are.
@@ -21,6 +23,9 @@ const SAMPLES: [&str; 2] = ["/sneck", "//sneck@localhost/sneck"];
 const HEADER: [&str; 9] = [
     "PROTOCOL", "KIND", "SHARED", "FAIR", "REACH", "CRASH", "REMOVE", "MARK", "TOKENS",
 ];
+
+/// What only servers differ in. It would make the table too wide.
+const OF_SERVERS: [&str; 4] = ["SERVER", "LEASE", "RESTART", "CONSISTENCY"];
 
 /// Print them all.
 pub(crate) fn protocols(form: Form, registry: &Registry) -> Exit {
@@ -99,15 +104,42 @@ fn people(rows: &[Row]) -> io::Result<()> {
                 .map(|error| format!("{name}: {error}")),
         );
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+    let mut servers = Table::new();
+    servers.load_preset(presets::NOTHING).set_header(OF_SERVERS);
+    for row in rows {
+        if let Some(can) = row
+            .can
+            .as_ref()
+            .ok()
+            .filter(|can| can.restart != Restart::NoServer)
+        {
+            let lease = lease(can).map_or("no".to_owned(), |(shortest, _)| text::span(shortest));
+            let name = row.name.clone();
+            servers.add_row(vec![
+                name,
+                lease,
+                restart(can).into(),
+                consistency(can).into(),
+            ]);
+        }
     }
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", table.trim_fmt())?;
+    let tables = [table, servers]
+        .into_iter()
+        .filter(|table| !table.is_empty());
+    let tables: Vec<String> = tables.map(set).collect();
+    writeln!(out, "{}", tables.join("\n\n"))?;
     if !notes.is_empty() {
         writeln!(out, "\n{}", notes.join("\n"))?;
     }
     Ok(())
+}
+
+fn set(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
 }
 
 fn cells<'a>(name: &'a str, can: &Capabilities) -> Vec<&'a str> {
@@ -153,6 +185,11 @@ struct Object<'a> {
     removable: Option<bool>,
     mark: Option<bool>,
     tokens: Option<&'static str>,
+    /// Seconds.
+    lease: Option<f64>,
+    lease_step: Option<f64>,
+    restart: Option<&'static str>,
+    consistency: Option<&'static str>,
     error: Option<String>,
 }
 
@@ -178,6 +215,12 @@ impl Object<'_> {
                 Tokens::BestEffort => "best-effort",
                 Tokens::Durable => "durable",
             }),
+            lease: can
+                .and_then(lease)
+                .map(|(shortest, _)| shortest.as_secs_f64()),
+            lease_step: can.and_then(lease).map(|(_, step)| step.as_secs_f64()),
+            restart: can.map(restart),
+            consistency: can.map(consistency),
             error: row.can.as_ref().err().map(ToString::to_string),
         }
     }
@@ -205,6 +248,29 @@ fn crash(can: &Capabilities) -> &'static str {
     match can.crash {
         Crash::Free => "free",
         Crash::Stale => "stale",
+    }
+}
+
+/// The shortest, and in which steps; None: there is none.
+fn lease(can: &Capabilities) -> Option<(Duration, Duration)> {
+    match can.lease {
+        Leasing::None => None,
+        Leasing::Leased { shortest, step } => Some((shortest, step)),
+    }
+}
+
+fn restart(can: &Capabilities) -> &'static str {
+    match can.restart {
+        Restart::NoServer => "none",
+        Restart::Survives => "survives",
+        Restart::Freed => "freed",
+    }
+}
+
+fn consistency(can: &Capabilities) -> &'static str {
+    match can.consistency {
+        Consistency::Linearizable => "linearizable",
+        Consistency::UntilFailover => "until-failover",
     }
 }
 

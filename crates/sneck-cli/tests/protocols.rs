@@ -121,6 +121,46 @@ fn what_is_said_is_so() {
 }
 
 #[test]
+fn what_servers_promise_of_leases_stands_in_a_table_of_their_own() {
+    let place = Place::new();
+    let all = json(&place);
+    let shown = text(&place.output(&["protocols"]).stdout);
+    let servers: Vec<&str> = shown
+        .split("\n\n")
+        .nth(1)
+        .expect("a table")
+        .lines()
+        .collect();
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        words(servers[0]),
+        ["SERVER", "LEASE", "RESTART", "CONSISTENCY"]
+    );
+    let names: Vec<String> = servers[1..]
+        .iter()
+        .map(|line| words(line)[0].clone())
+        .collect();
+    assert_eq!(names, ["etcd", "postgres", "redis"]);
+    for line in &servers[1..] {
+        let row = words(line);
+        let object = of(&all, &row[0]);
+        assert_eq!(object["lease"].is_null(), row[1] == "no", "{row:?}");
+        assert_eq!(object["restart"], row[2]);
+        assert_eq!(object["consistency"], row[3]);
+    }
+    assert_eq!(of(&all, "etcd")["lease"], 2.0);
+    assert_eq!(of(&all, "etcd")["lease_step"], 1.0);
+    assert_eq!(of(&all, "etcd")["restart"], "survives");
+    assert_eq!(of(&all, "redis")["consistency"], "until-failover");
+    assert!(of(&all, "flock")["lease"].is_null());
+    assert_eq!(of(&all, "flock")["restart"], "none");
+}
+
+#[test]
 fn nothing_is_opened_and_nobody_is_connected_to() {
     let place = Place::new();
     let trace = place.path().join("trace");

@@ -37,7 +37,9 @@ mod wording;
 #[cfg(windows)]
 #[path = "windows_wording.rs"]
 mod wording;
-pub(crate) use wording::{CLOSE, HOLDING, KILL_AFTER, LIMIT, MAX_HOLD, OWN_PID, PLACES, quoted};
+pub(crate) use wording::{
+    CLOSE, HOLDING, KILL_AFTER, LEASE, LIMIT, MAX_HOLD, OWN_PID, PLACES, quoted,
+};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,10 +30,15 @@ pub(crate) const LIMIT: &str = "With --max-hold COMMAND leads a process group of
     processes that left the group (setsid, the jobs of an interactive shell), nor background processes of a COMMAND that ended in time. \
     The time counts from the moment the lock is held. Only sneck ends the group: not while it is stopped itself (Ctrl-Z), nor after it was killed.";
 
+/// What `run` does at a server.
+pub(crate) const LEASE: &str = "At a server the lock has a lease, which sneck renews. When it is lost (the server is not heard for --ttl, or says so), COMMAND's process group gets TERM, and KILL \
+    --kill-after later, before the server lets anybody else in; sneck ends with 76, whatever COMMAND ended with. A small process beside sneck, its keeper, does the same when sneck is killed, or stopped (Ctrl-Z) for longer than the lease. \
+    COMMAND leads a process group of its own there, with the terminal; the lock is held until nobody is left in that group, unless -o is given. Not reached are processes that left the group, and nobody is ended if both sneck and its keeper are killed.";
+
 pub(crate) const CLOSE: &str = "Do not let COMMAND inherit the lock: it is freed when sneck ends, even if COMMAND still runs. Gives up the promise that no second command starts \
     before the first has ended. (flock, fcntl, postgres; file protocols name COMMAND's pid either way)";
 pub(crate) const MAX_HOLD: &str = "End COMMAND when it has held the lock for this long: TERM to its process group, then KILL. sneck ends with 124";
-pub(crate) const KILL_AFTER: &str = "How long after TERM the KILL follows";
+pub(crate) const KILL_AFTER: &str = "How long after TERM the KILL follows. Usual: 10s; at a server half of the lock delay, and never as long as that";
 
 /// How a script writes its own number.
 pub(crate) const OWN_PID: &str = "in a shell script, its own process is `--pid $$`";

@@ -30,10 +30,14 @@ pub(crate) const LIMIT: &str = "With --max-hold COMMAND leads a process group of
     has started are ended, even if COMMAND itself has ended in time. What is on another console, or on none, is not told before. Windows sends no Ctrl-C to such a \
     group: sneck passes it on as Ctrl-Break. The time counts from the moment the lock is held.";
 
+/// What `run` does at a server.
+pub(crate) const LEASE: &str = "At a server the lock has a lease, which sneck renews. When it is lost (the server is not heard for --ttl, or says so), COMMAND's process group gets Ctrl-Break, and --kill-after later COMMAND and \
+    all that it has started are ended, before the server lets anybody else in; sneck ends with 76, whatever COMMAND ended with. If sneck is killed they end with it. Nobody ends them while sneck is suspended.";
+
 pub(crate) const CLOSE: &str = "Do not bind COMMAND to the lock: sneck waits for COMMAND alone and not for what it has started, and if sneck is killed COMMAND runs on. Gives up the promise \
     that no second command starts before the first has ended";
 pub(crate) const MAX_HOLD: &str = "End COMMAND when it has held the lock for this long: Ctrl-Break to its process group, then the end of all that it has started. sneck ends with 124";
-pub(crate) const KILL_AFTER: &str = "How long after Ctrl-Break the end follows";
+pub(crate) const KILL_AFTER: &str = "How long after Ctrl-Break the end follows. Usual: 10s; at a server half of the lock delay, and never as long as that";
 
 /// How a script writes its own number.
 pub(crate) const OWN_PID: &str = "in PowerShell, its own process is `--pid $PID`";

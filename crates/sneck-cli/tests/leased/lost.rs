@@ -4,7 +4,7 @@ use super::{
     BEATS, MOMENT, beats, keepers_of, last_beat, members, next_turn, nothing_is_left, now, run,
 };
 use crate::stage::{Place, until};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use sneck_testkit::etcd::EtcdServer;
 use sneck_testkit::proxy::Proxy;
 use sneck_testkit::redis::RedisServer;
@@ -113,17 +113,11 @@ fn when_sneck_is_stopped_its_keeper_ends_the_group_and_sneck_says_so_once_it_goe
 fn a_command_that_is_stopped_keeps_its_lock() {
     let redis = RedisServer::shared();
     let (place, lock) = (Place::new(), redis.place("only-the-command-is-stopped"));
-    let sneck = run(&place, &lock, BEATS);
+    let _sneck = run(&place, &lock, BEATS);
     beats(&place);
     let group = place.text("group");
-    let stopped = |signal| {
-        let members = members(group.trim());
-        // Not the anchor, which is nobody's business.
-        let mine = members
-            .iter()
-            .filter(|pid| !keepers_of(&sneck.number()).contains(pid));
-        mine.for_each(|pid| kill_process(number(pid), signal).expect("alive"));
-    };
+    // All of it, the anchor too, which is nobody's business.
+    let stopped = |signal| kill_process_group(number(&group), signal).expect("alive");
     stopped(Signal::STOP);
     let (code, said) = Place::new().said(&["run", "-w", "3s", &lock, "--", "true"]);
     assert_eq!(code, 75, "{said}");
