@@ -111,7 +111,7 @@ fn people(rows: &[Row]) -> io::Result<()> {
             .can
             .as_ref()
             .ok()
-            .filter(|can| can.restart != Restart::NoServer)
+            .filter(|can| can.reach == Reach::Network)
         {
             let lease = lease(can).map_or("no".to_owned(), |(shortest, _)| text::span(shortest));
             let name = row.name.clone();
