@@ -6,6 +6,7 @@
 //! - [`Register`]: the highest token seen, in a server's memory.
 //! - [`replace`]: a file that is replaced as a whole, and only by whoever has the highest token.
 //! - In SQL it is one condition, in the statement that changes the data: `UPDATE job SET state = $1, fence = $2 WHERE id = $3 AND fence <= $2`, and no row changed means stale.
+//!   PROTOCOLS.md has this, and the same for data in etcd and Redis.
 //!
 //! For: resources that see every change. Not for: getting tokens; a resource that cannot compare them (then the lock saves work, and no more).
 //!
@@ -20,10 +21,12 @@
 #![allow(clippy::disallowed_methods)] // a file of the user's, written here, is no lock's
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::lock::Lock;
+use crate::hidden;
+use crate::lock::{Lock, LockBuilder};
 use crate::place::Place;
+use crate::sys::file::make_like;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,11 +73,13 @@ fn stale(token: u64, highest: u64) -> Error {
 /// Replace a file as a whole, for whoever has this token, unless somebody with a higher one was here: nobody ever sees half of it, and it survives a crash of the machine.
 ///
 /// Beside it stand `NAME.fence`, a lock file (`flock`), and `NAME.token`, the highest token so far: remove neither. All writers have to come this way. The token is
-/// on disk before the content: after a crash between the two the file is as before, and only whoever has that token or a higher one may replace it.
+/// on disk before the content: after a crash between the two the file is as before, and only whoever has that token or a higher one may replace it. What a crash
+/// leaves on its way in (`.NAME.sneck-draft`) is removed by the next one.
 ///
-/// The path names the file itself: a symbolic link there is replaced, and two names of one file are two files here.
+/// The path names the file itself: a symbolic link there is replaced, and two names of one file are two files here. It keeps its permissions and gets a new owner, whoever writes.
 ///
-/// Works where flock(2) excludes all writers: on one machine, and on network file systems that pass it on.
+/// Works where flock(2) excludes all writers: on one machine, and on network file systems that pass it on. Waits while another one writes, for ever if that one is
+/// stopped in the middle: [`replace_by`] has a timeout.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -89,11 +94,26 @@ fn stale(token: u64, highest: u64) -> Error {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Lost`]: a later holder was here, and nothing was changed. [`ErrorKind::Damaged`]: `NAME.token` holds no number. Otherwise what the operating system said; then
-/// the file is as before or replaced, and never half.
+/// [`ErrorKind::Lost`]: a later holder was here, and nothing was changed. [`ErrorKind::Damaged`]: `NAME.token` holds no number, or `NAME.fence` was removed meanwhile.
+/// [`ErrorKind::Usage`]: the path names no file. [`ErrorKind::Foreign`]: a directory stands there. Otherwise what the operating system said; then the file is as before or replaced, and never half.
 pub fn replace(path: impl AsRef<Path>, token: u64, content: &[u8]) -> Result<()> {
+    replace_by(Lock::builder(), path, token, content)
+}
+
+/// The same, waiting for other writers as this builder says: with a timeout, with an observer.
+///
+/// # Errors
+/// As [`replace`], and as [`Lock::acquire`].
+pub fn replace_by(
+    lock: LockBuilder,
+    path: impl AsRef<Path>,
+    token: u64,
+    content: &[u8],
+) -> Result<()> {
     let path = path.as_ref();
-    let guard = Lock::new(beside(path, ".fence"))?.acquire()?;
+    let place = Place::file("file", path);
+    must_name_a_file(path, &place)?;
+    let guard = lock.file("flock", beside(path, ".fence"))?.acquire()?;
     let failed = |doing: &'static str, path: &Path| {
         let place = Place::file("file", path);
         move |error: io::Error| Error::os(doing, &error).at(&place).because(error)
@@ -110,15 +130,48 @@ pub fn replace(path: impl AsRef<Path>, token: u64, content: &[u8]) -> Result<()>
         Err(error) => return Err(failed("read", &number)(error)),
     };
     if token < highest {
-        return Err(stale(token, highest).at(&Place::file("file", path)));
+        return Err(stale(token, highest).at(&place));
     }
     // 1. A has a lower token, and comes late. 2. B replaces the file. 3. The machine crashes before B's token is on disk. 4. A is let in, and B's work is gone. So
     // the token goes first.
     if token > highest {
         put(&number, format!("{token}\n").as_bytes()).map_err(failed("write", &number))?;
     }
+    guard.ensure_held().map_err(|error| unlocked(&error))?;
     put(path, content).map_err(failed("write", path))?;
-    guard.release()
+    guard.release().map_err(|error| unlocked(&error))
+}
+
+/// Before anything is made beside it.
+fn must_name_a_file(path: &Path, place: &Place) -> Result<()> {
+    let named = path.file_name().is_some_and(|name| {
+        // What ends in a slash names a folder, whatever `file_name` reads.
+        path.as_os_str()
+            .as_encoded_bytes()
+            .ends_with(name.as_encoded_bytes())
+    });
+    if !named {
+        let what = "the path does not end in a file name";
+        return Err(Error::new(ErrorKind::Usage, "write", what).at(place));
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            let what = "a directory stands there, which is not replaced";
+            Err(Error::new(ErrorKind::Foreign, "write", what).at(place))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Not [`ErrorKind::Lost`], which says that the token is stale.
+fn unlocked(error: &Error) -> Error {
+    let what = "its lock file was removed or replaced meanwhile: another one may have written too";
+    let unlocked = Error::new(ErrorKind::Damaged, "write", what);
+    match error.place() {
+        Some(place) => unlocked.at(place),
+        None => unlocked,
+    }
+    .advise("find out who removed it, and look at the file")
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -129,20 +182,23 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// Replace it in one step, on disk when this returns.
 fn put(path: &Path, content: &[u8]) -> io::Result<()> {
-    // Under the lock there is one writer: what an earlier one left is written over.
-    let draft = beside(path, ".draft");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&draft)?;
-    if let Ok(before) = fs::metadata(path) {
-        file.set_permissions(before.permissions())?;
+    // Under the lock there is one writer: what stands there an earlier one left. It is removed and not written over, since a link there leads elsewhere.
+    let mut name = hidden::prefix(path.file_name().unwrap_or_default());
+    name.push("draft");
+    let draft = path.with_file_name(name);
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
-    file.write_all(content)?;
-    file.sync_all()?;
+    let before = fs::metadata(path).ok().map(|before| before.permissions());
+    let mut file = make_like(&draft, before)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
     drop(file);
-    fs::rename(&draft, path)?;
+    if let Err(error) = written.and_then(|()| fs::rename(&draft, path)) {
+        // A full disk, say: what is of no use is not left there.
+        let _ = fs::remove_file(&draft);
+        return Err(error);
+    }
     // The name, too. Where a folder cannot be opened (Windows) the file system sees to that itself.
     let folder = path
         .parent()
@@ -156,6 +212,7 @@ fn put(path: &Path, content: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timeout::Timeout;
     use std::thread;
 
     #[test]
@@ -195,6 +252,43 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("there")[..5], *"00100");
         let left: Vec<_> = fs::read_dir(folder.path()).expect("a folder").collect();
         assert_eq!(left.len(), 3, "{left:?}");
+    }
+
+    #[test]
+    fn nothing_of_others_is_written_through_and_nothing_is_left_behind() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state");
+        let others = folder.path().join("state.draft");
+        fs::write(&others, "others").expect("it is ours");
+        // What a crash left: not a file to write into.
+        let draft = folder.path().join(".state.sneck-draft");
+        fs::hard_link(&others, &draft).expect("a second name");
+        replace(&path, 1, b"one").expect("it is the first");
+        assert_eq!(fs::read_to_string(&others).expect("there"), "others");
+        assert!(!draft.exists());
+        // A folder is refused before anything is made beside it.
+        let inner = folder.path().join("inner");
+        fs::create_dir(&inner).expect("it is ours");
+        let kind = |path: &Path| replace(path, 1, b"").expect_err("no file").kind();
+        assert_eq!(kind(&inner), ErrorKind::Foreign);
+        assert_eq!(kind(&beside(&path, "/")), ErrorKind::Usage);
+        assert_eq!(kind(Path::new("")), ErrorKind::Usage);
+        let left = fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 5);
+    }
+
+    #[test]
+    fn whoever_waits_for_another_writer_may_give_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state");
+        let fence = Lock::new(beside(&path, ".fence")).expect("it can be read");
+        let _writer = fence.acquire().expect("it is free");
+        let busy = thread::scope(|scope| {
+            let late = || replace_by(Lock::builder().timeout(Timeout::Once), &path, 1, b"");
+            scope.spawn(late).join().expect("no panic")
+        });
+        assert!(busy.expect_err("somebody writes").is_held());
+        assert!(!path.exists());
     }
 
     #[test]

@@ -292,6 +292,11 @@ impl Guard {
         self.holding.watch().wait(timeout)
     }
 
+    /// The same for whoever waits elsewhere: it holds nothing, and may outlive the guard.
+    pub fn watch(&self) -> Watch {
+        self.holding.watch()
+    }
+
     /// Call this each time the lease was renewed, with what [`Guard::expires`] says from then on: for whoever watches over this process from outside. In a thread of the library, which renews
     /// nothing meanwhile, so be brief. Never called where no clock ends it.
     pub fn on_renewed(&self, call: impl Fn(Moment) + Send + Sync + 'static) {

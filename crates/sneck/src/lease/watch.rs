@@ -2,6 +2,7 @@
 //!
 //! For: threads, tasks, callbacks. Not for: finding out (`keeper.rs`, or whoever releases).
 
+use crate::observer::Interrupt;
 use crate::timeout::{Deadline, Moment, Timeout};
 use crate::wait::{Bell, pause_for};
 use std::fmt;
@@ -10,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// How a holding came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +44,13 @@ struct State {
     expires: Option<Moment>,
     calls: Vec<Call>,
     renewals: Vec<Renewal>,
-    tasks: Vec<Waker>,
+    tasks: Vec<(u64, Waker)>,
+    /// How many futures were polled.
+    futures: u64,
 }
+
+/// Whoever may be interrupted sleeps no longer than this at once: a signal that came just before a sleep ends none.
+const UNHEARD: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,7 +88,7 @@ impl Watch {
         drop(state);
         // First those who sleep: a callback may take its time. None of it under the mutex, since all of it is code of others.
         self.shared.bell.ring();
-        for task in tasks {
+        for (_, task) in tasks {
             let _ = catch_unwind(AssertUnwindSafe(|| task.wake()));
         }
         for call in calls {
@@ -144,10 +151,31 @@ impl Watch {
         }
     }
 
+    /// The same for a program that handles signals: before each sleep, and whenever a handler has run in this thread, it is asked whether to go on. None, too: it gave up.
+    pub fn wait_asking(
+        &self,
+        timeout: impl Into<Timeout>,
+        mut ask: impl FnMut() -> Interrupt,
+    ) -> Option<Outcome> {
+        let deadline = Deadline::from(timeout.into());
+        loop {
+            let wake = self.shared.bell.listen();
+            if let Some(outcome) = self.outcome() {
+                return Some(outcome);
+            }
+            if deadline.has_passed() || ask() == Interrupt::GiveUp {
+                return None;
+            }
+            let step = Moment::now().after(deadline.remaining(UNHEARD));
+            pause_for(&wake, step.map_or(deadline, Deadline::At));
+        }
+    }
+
     /// The same for a task.
     pub fn lost(&self) -> Lost {
         Lost {
             watch: self.clone(),
+            number: None,
         }
     }
 
@@ -185,23 +213,56 @@ impl Watch {
 
 /// A future that is ready when the holding is over: what [`crate::Guard::lost`] gives. Needs no particular runtime.
 #[must_use = "a future does nothing unless it is polled: `.await` it"]
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Lost {
     watch: Watch,
+    /// By which its task is known, once it was polled.
+    number: Option<u64>,
+}
+
+impl Clone for Lost {
+    fn clone(&self) -> Lost {
+        self.watch.lost()
+    }
+}
+
+impl Drop for Lost {
+    /// A task that looks again and again (`select`, a timeout) leaves nothing behind.
+    fn drop(&mut self) {
+        let Some(number) = self.number else {
+            return;
+        };
+        // Never wait: in a forked child the mutex may be held by a thread that is not there. One that stays is woken in vain.
+        if let Ok(mut state) = self.watch.shared.state.try_lock() {
+            let own = state.tasks.iter().position(|(known, _)| *known == number);
+            let gone = own.map(|at| state.tasks.swap_remove(at));
+            drop(state);
+            drop(gone);
+        }
+    }
 }
 
 impl Future for Lost {
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        let mut state = self.watch.shared.state();
+        let this = self.get_mut();
+        let mut state = this.watch.shared.state();
         if let Some(outcome) = &state.outcome {
             return Poll::Ready(outcome.clone());
         }
-        let task = context.waker();
-        if !state.tasks.iter().any(|known| known.will_wake(task)) {
-            state.tasks.push(task.clone());
+        let number = *this.number.get_or_insert_with(|| {
+            state.futures += 1;
+            state.futures
+        });
+        let task = context.waker().clone();
+        // What it was before is dropped once the mutex is free: it is code of others.
+        let _before;
+        match state.tasks.iter_mut().find(|(known, _)| *known == number) {
+            Some((_, known)) => _before = std::mem::replace(known, task),
+            None => state.tasks.push((number, task)),
         }
+        drop(state);
         Poll::Pending
     }
 }
@@ -258,6 +319,34 @@ mod tests {
     #[test]
     fn whoever_waits_for_so_long_only_is_not_kept() {
         assert_eq!(Watch::new().wait(Duration::from_millis(1)), None);
+    }
+
+    #[test]
+    fn a_future_that_is_dropped_leaves_nothing_behind_and_others_are_woken() {
+        let watch = Watch::new();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut kept = Box::pin(watch.lost());
+        for _ in 0..3 {
+            assert!(kept.as_mut().poll(&mut context).is_pending());
+            assert!(Box::pin(watch.lost()).as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(watch.shared.state().tasks.len(), 1);
+        watch.end(lost());
+        assert_eq!(kept.as_mut().poll(&mut context), Poll::Ready(lost()));
+    }
+
+    #[test]
+    fn whoever_is_asked_may_give_up() {
+        let watch = Watch::new();
+        let mut asked = 0;
+        let waited = watch.wait_asking(Timeout::Forever, || {
+            asked += 1;
+            Interrupt::GiveUp
+        });
+        assert_eq!((waited, asked), (None, 1));
+        watch.end(lost());
+        let waited = watch.wait_asking(Timeout::Forever, || Interrupt::GiveUp);
+        assert_eq!(waited, Some(lost()));
     }
 
     #[test]

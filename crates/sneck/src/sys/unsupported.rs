@@ -525,6 +525,10 @@ pub(crate) mod file {
         match *fd {}
     }
 
+    pub(crate) fn make_like(_: &Path, _: Option<std::fs::Permissions>) -> io::Result<std::fs::File> {
+        unsupported()
+    }
+
     pub(crate) fn touch(fd: &Descriptor) -> io::Result<()> {
         match *fd {}
     }

@@ -12,6 +12,7 @@ use rustix::fs::{
     flock as flock2, fstat, ftruncate, futimens, open, statat,
 };
 use rustix::io::Errno;
+use std::fs::{File, Permissions};
 use std::io;
 use std::marker::PhantomData;
 use std::path::Path;
@@ -259,6 +260,18 @@ pub(crate) fn write_record(fd: &impl AsFd, record: &[u8]) -> io::Result<()> {
         ftruncate(fd, record.len() as u64)?;
     }
     Ok(())
+}
+
+/// Make a new file that is to take the place of another one, with its permissions: at no moment may anybody open it who may not open that one. None: with the usual
+/// ones. `AlreadyExists` if something stands there.
+pub(crate) fn make_like(path: &Path, other: Option<Permissions>) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let bits = if other.is_some() { 0o600 } else { 0o666 };
+    let file = File::from(open(path, flags, Bits::from_raw_mode(bits))?);
+    if let Some(permissions) = other {
+        file.set_permissions(permissions)?;
+    }
+    Ok(file)
 }
 
 /// Set its times to now.

@@ -8,6 +8,7 @@ pub(crate) use super::bytes::{
 };
 
 use super::handle::{done, error, is, is_device, owned, verbatim, wide};
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::windows::io::{
     AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle, OwnedSocket,
@@ -491,6 +492,11 @@ pub(super) fn open_claim(path: &Path, how: How) -> io::Result<Descriptor> {
 pub(super) enum How {
     Existing,
     New,
+}
+
+/// Make a new file that is to take the place of another one. Rights come from the folder; a file that is only to be read could not be replaced the next time.
+pub(crate) fn make_like(path: &Path, _: Option<Permissions>) -> io::Result<File> {
+    File::create_new(path)
 }
 
 /// Set the time of its last writing to now.
