@@ -22,6 +22,7 @@ first: list[Callable[[], None]] = []
 def watch() -> None:
     """From now on."""
     atexit.register(leave)
+    after_fork(_sneck.forked)
     after_fork(_watch_multiprocessing)
     _watch_multiprocessing()
 

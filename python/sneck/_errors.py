@@ -75,7 +75,10 @@ class NotHeld(LockError, RuntimeError):
 
 
 class LockLost(LockError):
-    """The holding ended behind the holder's back: somebody removed or replaced the lock file, or the connection broke."""
+    """The holding ended behind the holder's back: its lease was over, somebody removed or replaced the lock file, or the connection broke.
+
+    Or a token is stale (`sneck.fence`): a later holder was there already.
+    """
 
 
 class ForeignFile(LockError):

@@ -11,16 +11,25 @@ import itertools
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ._sneck import Inbox
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from ._sneck import Guard, Lock
+
+    _Given = TypeVar("_Given", covariant=True)
+
+    class _Polled(Protocol[_Given]):
+        def poll(self) -> _Given | None: ...
+        def close(self) -> None: ...
+
+
+_T = TypeVar("_T")
 
 
 class _Post:
@@ -101,25 +110,40 @@ def _name() -> int:
 
 async def acquire(lock: Lock, timeout: float | None) -> Guard:
     """The guard of a lock; what `Lock.acquire_async` and `async with` await."""
+    return await _until(lambda inbox, number: lock._begin(timeout, inbox, number, _name()), lock._tell_wait)
+
+
+async def until_lost(guard: Guard) -> str | None:
+    """Why a lock was lost; what `Guard.until_lost_async` awaits."""
+    (why,) = await _until(guard._begin_losing, _nobody)
+    return why
+
+
+def _nobody() -> None:
+    """Is told of a wait that nobody else is told of."""
+
+
+async def _until(begin: Callable[[Inbox, int], _Polled[_T]], about_to_wait: Callable[[], None]) -> _T:
+    """What polls give at last; None stands for: not yet."""
     import asyncio
 
     loop = asyncio.get_running_loop()
     post = _post_of(loop)
     number = next(_numbers)
-    waiting = lock._begin(timeout, post.inbox, number, _name())
+    waiting = begin(post.inbox, number)
     try:
-        guard = waiting.poll()
-        if guard is None:
-            lock._tell_wait()
+        given = waiting.poll()
+        if given is None:
+            about_to_wait()
             # A wake-up that came meanwhile is not lost: it is delivered by the loop, which does not run before the first await.
             if not post.asleep:
                 post.watch(loop)
-        while guard is None:
+        while given is None:
             bell = loop.create_future()
             post.asleep[number] = weakref.ref(bell)
             await bell
-            guard = waiting.poll()
-        return guard
+            given = waiting.poll()
+        return given
     except BaseException:
         # Cancelled, closed, or a signal handler raised, perhaps between the grant and the return.
         waiting.close()
@@ -128,6 +152,6 @@ async def acquire(lock: Lock, timeout: float | None) -> Guard:
         post.leave(number, loop)
 
 
-async def leave(lock: Lock) -> None:
+async def leave(lock: Lock, exception: BaseException | None) -> None:
     """The end of `async with`."""
-    lock._leave(_name())
+    lock._leave(_name(), exception)

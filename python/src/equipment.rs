@@ -16,6 +16,8 @@ pub(crate) struct Equipment {
     pub(crate) acquire: Py<PyAny>,
     /// Ends an `async with`.
     pub(crate) leave: Py<PyAny>,
+    /// Waits as a task does until a lock is lost.
+    pub(crate) lost: Py<PyAny>,
     /// Decorates a function.
     pub(crate) decorate: Py<PyAny>,
 }
@@ -30,6 +32,7 @@ pub(crate) fn equip(
     again: Py<PyAny>,
     acquire: Py<PyAny>,
     leave: Py<PyAny>,
+    lost: Py<PyAny>,
     decorate: Py<PyAny>,
 ) {
     crate::recipe::registry();
@@ -42,6 +45,7 @@ pub(crate) fn equip(
             again,
             acquire,
             leave,
+            lost,
             decorate,
         },
     );

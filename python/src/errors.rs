@@ -27,6 +27,15 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     make(py, facts)
 }
 
+/// It came on the way out of a block that raised something itself: that stays known, as where the interpreter raises.
+pub(crate) fn after(error: PyErr, py: Python<'_>, before: Option<&Bound<'_, PyAny>>) -> PyErr {
+    if let Some(before) = before {
+        // What cannot be told is not worth hiding the error for.
+        let _ = error.value(py).setattr("__context__", before);
+    }
+    error
+}
+
 /// What stands there is no lock that could be held or free.
 pub(crate) fn cannot_see(py: Python<'_>, place: &Place, seen: Sighting) -> PyErr {
     let error = |kind, what: String| Error::new(kind, "look", what).at(place);

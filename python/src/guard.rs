@@ -1,12 +1,17 @@
 //! Proof of holding, as Python sees it: kept by its lock until it is released, so that no garbage collector ends it.
 
-use crate::errors::{not_held, raise};
+use crate::equipment::equipment;
+use crate::errors::{after, not_held, raise};
 use crate::holder::Holder;
 use crate::lock::Lock;
-use crate::options::mode_name;
+use crate::losses::{self, Losing};
+use crate::options::{Wait, mode_name};
+use crate::tasks::Inbox;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
-use sneck::{Clean, Mode, Standing};
+use sneck::lease::Watch;
+use sneck::{Clean, Mode, Standing, Timeout};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -27,6 +32,8 @@ pub(crate) struct Guard {
 
 /// Which task acquired: a number that no other task has. 0: a thread did, or a task that is nobody in particular.
 pub(crate) type Task = u64;
+
+const OVER: &str = "it was released, or this process is a fork of the holder";
 
 impl Guard {
     pub(crate) fn new(guard: sneck::Guard, lock: Py<Lock>, task: Task) -> Guard {
@@ -69,6 +76,12 @@ impl Guard {
     fn look<R>(&self, look: impl FnOnce(&sneck::Guard) -> R) -> Option<R> {
         let guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         guard.as_ref().filter(|guard| !guard.is_copy()).map(look)
+    }
+
+    /// For whoever wants to be told when it is over.
+    fn watch(&self, py: Python<'_>) -> PyResult<Watch> {
+        self.look(sneck::Guard::watch)
+            .ok_or_else(|| not_held(py, self.place(), OVER))
     }
 
     fn place(&self) -> &sneck::Place {
@@ -145,7 +158,7 @@ impl Guard {
 
     /// Whether it still holds: False after its release, after the lock was lost behind our back, and in a forked child. Looks at the file system; never waits.
     #[getter]
-    fn held(&self) -> bool {
+    pub(crate) fn held(&self) -> bool {
         self.look(sneck::Guard::standing) == Some(Standing::Held)
     }
 
@@ -153,12 +166,62 @@ impl Guard {
     fn ensure_held(&self, py: Python<'_>) -> PyResult<()> {
         match self.look(sneck::Guard::ensure_held) {
             Some(held) => held.map_err(|error| raise(py, &error)),
-            None => Err(not_held(
-                py,
-                self.place(),
-                "it was released, or this process is a fork of the holder",
-            )),
+            None => Err(not_held(py, self.place(), OVER)),
         }
+    }
+
+    /// Why it was lost behind our back; None: it was not, or it was released. Asks no server: at a place with leases it is lost at the latest when this process's own clock says so, and that is before anybody else can get it.
+    #[getter]
+    fn lost(&self) -> Option<String> {
+        match self.look(sneck::Guard::standing) {
+            Some(Standing::Lost(why)) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// For how many seconds the lock is surely held if nothing more is heard of its server: 0 when it is over. None: no clock ends it, or it was released.
+    #[getter]
+    fn expires(&self) -> Option<f64> {
+        let expires = self.look(sneck::Guard::expires).flatten();
+        expires.map(|moment| moment.until().as_secs_f64())
+    }
+
+    /// Wait until the lock is lost, without the GIL, and give the reason. None: `timeout` (in seconds; None waits for ever) is over, or another thread released it. Ctrl-C ends the wait.
+    ///
+    /// A local lock that somebody removes or replaces is found out by `lost`, `held` and `ensure_held()`: nothing tells. Raises `NotHeld` if it was released already.
+    #[pyo3(signature = (timeout = Wait(Timeout::Forever)), text_signature = "($self, timeout=None)")]
+    fn until_lost(&self, py: Python<'_>, timeout: Wait) -> PyResult<Option<String>> {
+        losses::wait(py, &self.watch(py)?, timeout.0)
+    }
+
+    /// The same for asyncio: no thread waits, and it may be cancelled at any point. None: it was released.
+    ///
+    /// Raises `NotHeld` if it was released already.
+    fn until_lost_async<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        equipment(py)?.lost.bind(py).call1((slf,))
+    }
+
+    /// Call this once with the reason when the lock is lost; never if it is released first. In a thread of its own, which needs the GIL: whoever keeps the GIL keeps it from being called, but not from being renewed.
+    ///
+    /// What it raises goes to `sys.unraisablehook`. A call that has begun is waited for at the orderly end of the process. Raises `NotHeld` if it was released already.
+    fn on_lost(&self, py: Python<'_>, callback: Bound<'_, PyAny>) -> PyResult<()> {
+        if !callback.is_callable() {
+            return Err(PyTypeError::new_err("callback: something to call"));
+        }
+        let watch = self.watch(py)?;
+        losses::call(watch, callback.unbind()).map_err(PyErr::from)
+    }
+
+    /// Begin to wait as a task.
+    #[pyo3(name = "_begin_losing")]
+    fn begin_losing(
+        &self,
+        py: Python<'_>,
+        inbox: &Bound<'_, Inbox>,
+        number: u64,
+    ) -> PyResult<Losing> {
+        Ok(Losing::begin(&self.watch(py)?, inbox.get(), number))
     }
 
     /// Release it. From any thread.
@@ -180,18 +243,18 @@ impl Guard {
         slf
     }
 
-    #[pyo3(signature = (_kind = None, _exception = None, _trace = None), text_signature = "($self, kind=None, exception=None, trace=None, /)")]
+    #[pyo3(signature = (_kind = None, exception = None, _trace = None), text_signature = "($self, kind=None, exception=None, trace=None, /)")]
     fn __exit__(
         slf: &Bound<'_, Self>,
         _kind: Option<&Bound<'_, PyAny>>,
-        _exception: Option<&Bound<'_, PyAny>>,
+        exception: Option<&Bound<'_, PyAny>>,
         _trace: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         // A forked child that leaves the block has nothing to release, and it may be on its way out with an exception of its own.
         if slf.get().is_copy() {
             return Ok(());
         }
-        Guard::end(slf)
+        Guard::end(slf).map_err(|error| after(error, slf.py(), exception))
     }
 
     /// For the garbage collector: a lock may be kept by what it calls.

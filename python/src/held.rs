@@ -4,6 +4,7 @@
 
 use crate::guard::Guard;
 use crate::lock::Lock;
+use crate::losses;
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,7 +31,7 @@ pub(crate) fn remove(lock: &Bound<'_, Lock>) -> Option<Py<Lock>> {
 /// Release what this process holds, at its orderly end; if other threads still run, only what this thread acquired: they are in the middle of their work until the
 /// process ends, and their claims are those of a dead process then.
 #[pyfunction]
-pub(crate) fn release_all(py: Python<'_>, others_run: bool) {
+pub(crate) fn release_all(py: Python<'_>, others_run: bool) -> PyResult<()> {
     let all = held().take();
     for lock in all.into_iter().flatten().map(|(_, lock)| lock) {
         while let Some(guard) = lock.get().latest(py) {
@@ -41,4 +42,11 @@ pub(crate) fn release_all(py: Python<'_>, others_run: bool) {
             let _ = Guard::end(guard.bind(py));
         }
     }
+    losses::wait_for_callbacks(py)
+}
+
+/// In a child that os.fork has made, before anything else of Python.
+#[pyfunction]
+pub(crate) fn forked() {
+    losses::forget_callbacks();
 }

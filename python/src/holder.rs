@@ -25,6 +25,12 @@ pub(crate) struct Holder {
     /// The command line.
     #[pyo3(get)]
     command: Option<String>,
+    /// A word of its own for those who look, such as "nightly backup".
+    #[pyo3(get)]
+    label: Option<String>,
+    /// Its fencing token, where those who look can see it.
+    #[pyo3(get)]
+    token: Option<u64>,
     /// Since when it holds (an aware datetime, UTC).
     #[pyo3(get)]
     since: Option<SystemTime>,
@@ -54,6 +60,7 @@ fn as_python_has_it(point: SystemTime) -> SystemTime {
 /// All of it, for pickle.
 type Facts = (
     (Option<u32>, Option<String>, Option<String>, Option<String>),
+    (Option<String>, Option<u64>),
     (Option<SystemTime>, Option<SystemTime>),
     Option<String>,
     Option<String>,
@@ -65,7 +72,15 @@ impl Holder {
     /// that was, as it is shown, always does.
     fn lasting(&self) -> impl Eq + Hash + '_ {
         let who = (self.pid, &self.host, &self.user, &self.command);
-        (who, self.since, self.mode, &self.protocol, &self.source)
+        let own = (&self.label, self.token);
+        (
+            who,
+            own,
+            self.since,
+            self.mode,
+            &self.protocol,
+            &self.source,
+        )
     }
 }
 
@@ -90,6 +105,8 @@ impl From<&sneck::Holder> for Holder {
             host: holder.host.clone(),
             user: holder.user.clone(),
             command: holder.command.clone(),
+            label: holder.label.clone(),
+            token: holder.token,
             since: holder.since.map(as_python_has_it),
             started: holder.started.map(as_python_has_it),
             mode: holder.mode.map(options::mode_name),
@@ -106,12 +123,15 @@ impl Holder {
     #[staticmethod]
     #[pyo3(name = "_of")]
     fn of(facts: Facts, shown: String) -> PyResult<Holder> {
-        let ((pid, host, user, command), (since, started), mode, protocol, source) = facts;
+        let (who, (label, token), (since, started), mode, protocol, source) = facts;
+        let (pid, host, user, command) = who;
         Ok(Holder {
             pid,
             host,
             user,
             command,
+            label,
+            token,
             since,
             started,
             mode: mode
@@ -127,6 +147,7 @@ impl Holder {
         let call = py.get_type::<Holder>().getattr("_of")?;
         let facts = (
             (self.pid, &self.host, &self.user, &self.command),
+            (&self.label, self.token),
             (self.since, self.started),
             self.mode,
             &self.protocol,

@@ -2,12 +2,15 @@
 //!
 //! Not for: how a lock is acquired, waited for or judged (that is the library), the exceptions themselves (`sneck/_errors.py`), asyncio (`sneck/_tasks.py`).
 
+mod capabilities;
 mod equipment;
 mod errors;
+mod fence;
 mod guard;
 mod held;
 mod holder;
 mod lock;
+mod losses;
 mod options;
 mod recipe;
 mod signals;
@@ -35,15 +38,21 @@ mod _sneck {
     }
 
     #[pymodule_export]
+    use crate::capabilities::Capabilities;
+    #[pymodule_export]
     use crate::equipment::equip;
+    #[pymodule_export]
+    use crate::fence::{Register, replace};
     #[pymodule_export]
     use crate::guard::Guard;
     #[pymodule_export]
-    use crate::held::release_all;
+    use crate::held::{forked, release_all};
     #[pymodule_export]
     use crate::holder::Holder;
     #[pymodule_export]
     use crate::lock::Lock;
+    #[pymodule_export]
+    use crate::losses::Losing;
     #[pymodule_export]
     use crate::tasks::{Inbox, Waiting};
 }

@@ -3,9 +3,11 @@
 //! Not for: asyncio (`tasks.rs`, `sneck/_tasks.py`), decorating functions (`sneck/_decorator.py`).
 
 use crate::equipment::equipment;
-use crate::errors::{cannot_see, not_held, raise};
+mod kept;
+
+use crate::capabilities::Capabilities;
+use crate::errors::{after, cannot_see, not_held, raise};
 use crate::guard::{Guard, Task};
-use crate::held;
 use crate::holder::Holder;
 use crate::options::{self, Given, Wait, Where};
 use crate::recipe::{Recipe, Wishes, callback, registry};
@@ -18,11 +20,16 @@ use pyo3::{PyTraverseError, PyVisit};
 use sneck::protocol::Removal;
 use sneck::{Cleared, Deadline, Error, ErrorKind, LockBuilder, Party, Sighting, Timeout};
 use std::ffi::OsString;
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Mutex;
+
+/// The protocol that is meant when none is named.
+const DEFAULT: &str = "flock";
 
 /// A lock that at most one party may hold, or any number of shared holders.
 ///
 /// `Lock(path)` is the flock(2) lock at that path; the path is made absolute at once, and the file is made when the lock is first acquired, and stays.
+/// `Lock("etcd://host/name")`, `"redis://…"`, `"postgres://…"` is a lock at a server.
 ///
 /// protocol: how holding is written down: "flock" (as flock(1), filelock, cargo), "fcntl", "flock+fcntl", "pidfile", "shlock", "symlink" (as Twisted), "labm8", "dotlock", "mkdir", "memory".
 /// mode: "exclusive" or "shared".
@@ -31,6 +38,9 @@ use std::sync::{Mutex, PoisonError};
 /// reentry: what happens when a thread acquires what it holds already: "refuse" (raise `Reentrant`), "wait", or "idempotent" (count).
 /// record: "pid": the file of a "flock" lock says `pid` while it is held, and by that `Guard.clean` is known (other protocols refuse the word); "none" leaves its content alone.
 /// label: a word on what it is held for, told to others where the protocol has room for it.
+/// ttl: at a place with leases, how long it lasts without a word from this process (in seconds or as a timedelta): then it is lost. A thread that needs no GIL renews it three times in between. None: what the place says, else 15 seconds.
+/// lock_delay: how much longer others are kept out after a lease has ended without a release, so that whoever lost it has time to stop. None: what the place says, else 5 seconds.
+/// require: what the place must be able to promise, or `Unsupported` is raised: "fencing", "durable-fencing", "fair", "shared", "lease", "survives-restart", "linearizable"; several as a list, or with commas.
 /// on_wait: called once before a wait begins, with the holder or None. What it raises ends the acquisition.
 ///
 /// Any thread may release. A held lock stays held until it is released or the process ends, even if nothing refers to it.
@@ -137,66 +147,6 @@ impl Lock {
         raised.unwrap_or_else(|| raise(py, error))
     }
 
-    /// From here on it is held until somebody releases it.
-    pub(crate) fn keep(
-        slf: &Bound<'_, Lock>,
-        guard: sneck::Guard,
-        task: Task,
-    ) -> PyResult<Py<Guard>> {
-        let guard = Py::new(slf.py(), Guard::new(guard, slf.clone().unbind(), task))?;
-        let mut guards = slf.get().guards();
-        guards.push(guard.clone_ref(slf.py()));
-        if guards.len() == 1 {
-            held::add(slf);
-        }
-        Ok(guard)
-    }
-
-    /// That guard ends.
-    pub(crate) fn forget(slf: &Bound<'_, Lock>, guard: &Bound<'_, Guard>) {
-        // Dropped once the lists are free: with the last reference Python may run anything.
-        let (_kept, _lock);
-        let mut guards = slf.get().guards();
-        if let Some(at) = guards.iter().position(|kept| kept.is(guard)) {
-            _kept = guards.remove(at);
-        }
-        if guards.is_empty() {
-            _lock = held::remove(slf);
-        }
-    }
-
-    fn guards(&self) -> std::sync::MutexGuard<'_, Vec<Py<Guard>>> {
-        self.guards.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The guard that a release without a name means: the last of this thread, or else the last of all. None: not held by this object in this process.
-    pub(crate) fn latest(&self, py: Python<'_>) -> Option<Py<Guard>> {
-        let guards = self.guards();
-        let mut ours = guards.iter().rev().filter(|guard| guard.get().is_ours());
-        let own = ours.clone().find(|guard| guard.get().is_of_this_thread());
-        own.or_else(|| ours.next()).map(|guard| guard.clone_ref(py))
-    }
-
-    /// The last guard of this task.
-    fn of_task(&self, py: Python<'_>, task: Task) -> Option<Py<Guard>> {
-        let own = |guard: &&Py<Guard>| guard.get().is_ours() && guard.get().is_of_task(task);
-        let guards = self.guards();
-        let found = guards.iter().rev().find(own).filter(|_| task != 0);
-        found.map(|guard| guard.clone_ref(py))
-    }
-
-    fn is_of_this_thread(&self) -> bool {
-        let own = |guard: &Py<Guard>| guard.get().is_ours() && guard.get().is_of_this_thread();
-        self.guards().iter().any(own)
-    }
-
-    /// Whether a task holds it that runs in this thread. Which other thread could release for it, nobody knows; as with threads that acquire twice.
-    fn would_stop_its_loop(&self) -> bool {
-        let own = |guard: &Guard| guard.is_ours() && guard.is_of_this_thread();
-        let task = |guard: &Guard| own(guard) && !guard.is_of_task(0) && guard.keeps_out();
-        self.recipe.refuses && self.guards().iter().any(|guard| task(guard.get()))
-    }
-
     fn sighting(&self, py: Python<'_>) -> PyResult<Sighting> {
         let seen = py.detach(|| self.lock.holder());
         seen.map_err(|error| raise(py, &error))
@@ -232,8 +182,8 @@ impl Lock {
     #[new]
     #[pyo3(signature = (
         path, *, protocol = "flock", mode = "exclusive", timeout = Wait(Timeout::Forever), stale = None, reentry = "refuse",
-        record = "none", label = None, on_wait = None
-    ), text_signature = "(path, *, protocol='flock', mode='exclusive', timeout=None, stale='dead', reentry='refuse', record='none', label=None, on_wait=None)")]
+        record = "none", label = None, ttl = None, lock_delay = None, require = None, on_wait = None
+    ), text_signature = "(path, *, protocol='flock', mode='exclusive', timeout=None, stale='dead', reentry='refuse', record='none', label=None, ttl=None, lock_delay=None, require=(), on_wait=None)")]
     #[expect(clippy::too_many_arguments, reason = "keywords, in Python")]
     fn new<'py>(
         py: Python<'py>,
@@ -245,6 +195,9 @@ impl Lock {
         reentry: &'py str,
         record: &'py str,
         label: Option<String>,
+        ttl: Option<Bound<'py, PyAny>>,
+        lock_delay: Option<Bound<'py, PyAny>>,
+        require: Option<Bound<'py, PyAny>>,
         on_wait: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Lock> {
         let wishes = Wishes {
@@ -254,10 +207,16 @@ impl Lock {
             reentry,
             record,
             label,
+            ttl,
+            lock_delay,
+            require,
             on_wait,
         };
+        if path.is_address && protocol == DEFAULT {
+            return Lock::placed(py, wishes, &path.path, None);
+        }
         // Where it is now: it says so after chdir too, and a pickled one means the same file elsewhere. What names no file is refused as it was written.
-        let Where(path) = path;
+        let Where { path, .. } = path;
         let is_file = protocol != "memory" && path.file_name().is_some();
         let path = match std::path::absolute(&path) {
             Ok(absolute) if is_file => absolute,
@@ -268,11 +227,12 @@ impl Lock {
         wishes.make(py, make, None, arguments, &[("protocol", protocol)])
     }
 
-    /// The lock at a place, written as for the command: `path`, `symlink:path`, `flock+fcntl:path`, `postgres://host/database?lock=name`. The keywords are those of `Lock`.
+    /// The lock at a place, written as for the command: `path`, `symlink:path`, `flock+fcntl:path`, `postgres://host/database/name`. The keywords are those of `Lock`.
     #[staticmethod]
     #[pyo3(signature = (
-        place, *, mode = "exclusive", timeout = Wait(Timeout::Forever), stale = None, reentry = "refuse", record = "none", label = None, on_wait = None
-    ), text_signature = "(place, *, mode='exclusive', timeout=None, stale='dead', reentry='refuse', record='none', label=None, on_wait=None)")]
+        place, *, mode = "exclusive", timeout = Wait(Timeout::Forever), stale = None, reentry = "refuse", record = "none", label = None,
+        ttl = None, lock_delay = None, require = None, on_wait = None
+    ), text_signature = "(place, *, mode='exclusive', timeout=None, stale='dead', reentry='refuse', record='none', label=None, ttl=None, lock_delay=None, require=(), on_wait=None)")]
     #[expect(clippy::too_many_arguments, reason = "keywords, in Python")]
     fn at<'py>(
         py: Python<'py>,
@@ -283,6 +243,9 @@ impl Lock {
         reentry: &'py str,
         record: &'py str,
         label: Option<String>,
+        ttl: Option<Bound<'py, PyAny>>,
+        lock_delay: Option<Bound<'py, PyAny>>,
+        require: Option<Bound<'py, PyAny>>,
         on_wait: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Lock> {
         let wishes = Wishes {
@@ -292,14 +255,12 @@ impl Lock {
             reentry,
             record,
             label,
+            ttl,
+            lock_delay,
+            require,
             on_wait,
         };
-        let place = registry().place(&place.0);
-        let place = place.map_err(|error| raise(py, &error))?;
-        let place = options::settled(place, registry());
-        let arguments = (options::written(&place),).into_pyobject(py)?;
-        let make = |builder: LockBuilder| builder.at(&place);
-        wishes.make(py, make, Some("at"), arguments, &[])
+        Lock::placed(py, wishes, &place.path, Some("at"))
     }
 
     /// Several locks as one: all or nothing, and none of them is held while it waits, so that parties who name them in another order do not wait for each other for ever. Each keeps its own protocol, mode and policy for stale claims.
@@ -364,7 +325,7 @@ impl Lock {
         match this.latest(slf.py()) {
             Some(guard) => Guard::end(guard.bind(slf.py())),
             None => {
-                let held = this.lock.is_held_in_this_process();
+                let held = slf.py().detach(|| this.lock.is_held_in_this_process());
                 let why = if held {
                     "this object does not hold it; another one of this process does"
                 } else {
@@ -412,11 +373,16 @@ impl Lock {
 
     /// The end of `async with`: of several holdings that of the task.
     #[pyo3(name = "_leave")]
-    fn leave_as_a_task(slf: &Bound<'_, Self>, task: Task) -> PyResult<()> {
-        match slf.get().of_task(slf.py(), task) {
+    fn leave_as_a_task(
+        slf: &Bound<'_, Self>,
+        task: Task,
+        exception: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let left = match slf.get().of_task(slf.py(), task) {
             Some(guard) => Guard::end(guard.bind(slf.py())),
             None => Lock::leave(slf),
-        }
+        };
+        left.map_err(|error| after(error, slf.py(), exception))
     }
 
     /// Who holds it right now, whoever that is; None if nobody does. Without side effects: nothing is tried, opened or removed. It may be wrong by the time you look at it. Of several shared holders it is one.
@@ -451,6 +417,15 @@ impl Lock {
         }
     }
 
+    /// Who waits for it, first the one who is next, where the place itself shows them: servers do. Of the threads and tasks of one process it is the first one. Without side effects.
+    ///
+    /// Raises as `holder()`.
+    fn waiters(&self, py: Python<'_>) -> PyResult<Vec<Holder>> {
+        let waiters = py.detach(|| self.lock.waiters());
+        let waiters = waiters.map_err(|error| raise(py, &error))?;
+        Ok(waiters.iter().map(Holder::from).collect())
+    }
+
     /// Remove the claim that stands there if the lock's policy for stale claims allows; takes nothing. Gives whose it was; None: nothing stood there, or its holder is not proved dead.
     ///
     /// Raises `Unsupported` where there are no claims to remove and somebody holds it (kernel locks end with their process), `NoPermission`, `LockTimeout` (somebody else is removing it, or keeps its folder locked), `ForeignFile`, or another `LockError`.
@@ -476,16 +451,23 @@ impl Lock {
             .map_err(|error| raise(py, &error))
     }
 
-    /// Whether this object holds it, in any thread or task.
+    /// Whether this object holds it, in any thread or task. False after it was lost behind our back, which `release()` tells.
     #[getter]
-    fn held(&self, py: Python<'_>) -> bool {
-        self.latest(py).is_some()
+    fn held(&self) -> bool {
+        self.guards().iter().any(|guard| guard.get().held())
     }
 
     /// Whether this process holds it, through any object.
     #[getter]
-    fn held_in_this_process(&self) -> bool {
-        self.lock.is_held_in_this_process()
+    fn held_in_this_process(&self, py: Python<'_>) -> bool {
+        // Without the GIL: another thread may be in the middle of a release at a server.
+        py.detach(|| self.lock.is_held_in_this_process())
+    }
+
+    /// What the protocol can promise here.
+    #[getter]
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::from(self.lock.capabilities())
     }
 
     /// Where it is, absolute; a server's address, without its scheme and password; a name in memory; of several the places.
@@ -516,29 +498,29 @@ impl Lock {
         Lock::take(slf, slf.get().timeout)
     }
 
-    #[pyo3(signature = (_kind = None, _exception = None, _trace = None), text_signature = "($self, kind=None, exception=None, trace=None, /)")]
+    #[pyo3(signature = (_kind = None, exception = None, _trace = None), text_signature = "($self, kind=None, exception=None, trace=None, /)")]
     fn __exit__(
         slf: &Bound<'_, Self>,
         _kind: Option<&Bound<'_, PyAny>>,
-        _exception: Option<&Bound<'_, PyAny>>,
+        exception: Option<&Bound<'_, PyAny>>,
         _trace: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        Lock::leave(slf)
+        Lock::leave(slf).map_err(|error| after(error, slf.py(), exception))
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Lock::acquire_async(slf, Given::AsTheLock)
     }
 
-    #[pyo3(signature = (_kind = None, _exception = None, _trace = None), text_signature = "($self, kind=None, exception=None, trace=None, /)")]
+    #[pyo3(signature = (_kind = None, exception = None, _trace = None), text_signature = "($self, kind=None, exception=None, trace=None, /)")]
     fn __aexit__<'py>(
         slf: &Bound<'py, Self>,
         _kind: Option<&Bound<'py, PyAny>>,
-        _exception: Option<&Bound<'py, PyAny>>,
+        exception: Option<&Bound<'py, PyAny>>,
         _trace: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        equipment(py)?.leave.bind(py).call1((slf,))
+        equipment(py)?.leave.bind(py).call1((slf, exception))
     }
 
     /// As a decorator: the function, or coroutine function, runs while the lock is held.
@@ -560,8 +542,8 @@ impl Lock {
         self.recipe.traverse(&visit)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
-        let state = if self.held(py) { " held" } else { "" };
+    fn __repr__(&self) -> String {
+        let state = if self.held() { " held" } else { "" };
         let place = self.lock.place();
         match place.scheme() {
             "+" => format!("<sneck.Lock {place}{state}>"),
@@ -571,6 +553,21 @@ impl Lock {
 }
 
 impl Lock {
+    /// At a place that is written so. `name`: by which the class is called for it.
+    fn placed<'py>(
+        py: Python<'py>,
+        wishes: Wishes<'py>,
+        written: &Path,
+        name: Option<&str>,
+    ) -> PyResult<Lock> {
+        let place = registry().place(written);
+        let place = place.map_err(|error| raise(py, &error))?;
+        let place = options::settled(place, registry());
+        let arguments = (options::written(&place),).into_pyobject(py)?;
+        let make = |builder: LockBuilder| builder.at(&place);
+        wishes.make(py, make, name, arguments, &[])
+    }
+
     pub(crate) fn native(&self) -> &sneck::Lock {
         &self.lock
     }

@@ -5,14 +5,35 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDelta, PyEllipsis, PyString};
 use sneck::protocol::{Protocol, Reach};
-use sneck::{Mode, Place, Record, Reentry, Registry, Stale, Timeout};
+use sneck::{Mode, Place, Record, Reentry, Registry, Requirement, Stale, Timeout};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where a lock is: what the system takes for a path.
 #[derive(Debug)]
-pub(crate) struct Where(pub(crate) PathBuf);
+pub(crate) struct Where {
+    pub(crate) path: PathBuf,
+    /// Whether it is written as a server's address is, `scheme://…`, in a `str`. No path needs two slashes.
+    pub(crate) is_address: bool,
+}
+
+impl Where {
+    fn path(path: PathBuf) -> Where {
+        Where {
+            path,
+            is_address: false,
+        }
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(word)
+    })
+}
 
 impl<'py> FromPyObject<'_, 'py> for Where {
     type Error = PyErr;
@@ -26,10 +47,12 @@ impl<'py> FromPyObject<'_, 'py> for Where {
         if given.is_instance_of::<PyBytes>() {
             // As Python itself reads them, on each system.
             let decode = given.py().import("os")?.getattr("fsdecode")?;
-            return decode.call1((given,))?.extract().map(Where);
+            return decode.call1((given,))?.extract().map(Where::path);
         }
         if given.is_instance_of::<PyString>() {
-            return given.extract().map(Where);
+            let path: PathBuf = given.extract()?;
+            let is_address = is_plain && path.to_str().is_some_and(is_address);
+            return Ok(Where { path, is_address });
         }
         let what = format!(
             "path: a str, bytes or os.PathLike, not {}",
@@ -76,6 +99,39 @@ impl Wait {
             Timeout::After(wait) => Some(wait.as_secs_f64()),
         }
     }
+}
+
+/// A time that the option of this name gives: in seconds or as a timedelta.
+pub(crate) fn time(option: &str, given: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let senseless = || PyValueError::new_err(format!("{option}: {given} is not a length of time"));
+    if given.is_instance_of::<PyDelta>() {
+        return given.extract().map_err(|_| senseless());
+    }
+    let seconds: f64 = given.extract().map_err(|_| {
+        PyTypeError::new_err(format!("{option}: a number of seconds, or a timedelta"))
+    })?;
+    span(seconds).map_err(|()| senseless())
+}
+
+/// What a place must be able to promise: words, or one text with commas as the command has it.
+pub(crate) fn requirements(given: &Bound<'_, PyAny>) -> PyResult<Vec<Requirement>> {
+    let words: Vec<String> = match given.cast::<PyString>() {
+        Ok(text) => {
+            let text: String = text.extract()?;
+            let words = text.split(',').map(str::trim);
+            words.map(str::to_owned).filter(|w| !w.is_empty()).collect()
+        }
+        Err(_) => given
+            .try_iter()
+            .and_then(|words| words.map(|word| word?.extract()).collect())
+            .map_err(|_| PyTypeError::new_err("require: words such as 'durable-fencing'"))?,
+    };
+    words.iter().map(|word| requirement(word)).collect()
+}
+
+pub(crate) fn requirement(word: &str) -> PyResult<Requirement> {
+    let known = word.parse::<Requirement>();
+    known.map_err(|error| PyValueError::new_err(format!("require: {error}")))
 }
 
 fn span(seconds: f64) -> Result<Duration, ()> {

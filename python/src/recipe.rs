@@ -9,7 +9,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{IntoPyObjectExt as _, PyTraverseError, PyVisit};
-use sneck::{LockBuilder, Registry};
+use sneck::{LockBuilder, Registry, Requirement};
 use std::sync::OnceLock;
 
 /// All protocols that places may name.
@@ -87,23 +87,33 @@ pub(crate) struct Wishes<'py> {
     pub(crate) reentry: &'py str,
     pub(crate) record: &'py str,
     pub(crate) label: Option<String>,
+    pub(crate) ttl: Option<Bound<'py, PyAny>>,
+    pub(crate) lock_delay: Option<Bound<'py, PyAny>>,
+    pub(crate) require: Option<Bound<'py, PyAny>>,
     pub(crate) on_wait: Option<Bound<'py, PyAny>>,
 }
 
 impl Wishes<'_> {
-    fn builder(&self, raised: &Raised) -> PyResult<LockBuilder> {
+    fn builder(&self, raised: &Raised, required: &[Requirement]) -> PyResult<LockBuilder> {
         let mut builder = sneck::Lock::builder()
             .registry(registry())
             .mode(options::mode(self.mode)?)
             .timeout(self.timeout.0)
             .reentry(options::reentry(self.reentry)?)
             .record(options::record(self.record)?)
+            .require(required.iter().copied())
             .observer(raised.clone());
         if let Some(stale) = &self.stale {
             builder = builder.stale(options::stale(stale)?);
         }
         if let Some(label) = &self.label {
             builder = builder.label(label);
+        }
+        if let Some(ttl) = &self.ttl {
+            builder = builder.ttl(options::time("ttl", ttl)?);
+        }
+        if let Some(delay) = &self.lock_delay {
+            builder = builder.lock_delay(options::time("lock_delay", delay)?);
         }
         Ok(builder)
     }
@@ -116,6 +126,8 @@ impl Wishes<'_> {
         keywords.set_item("reentry", self.reentry)?;
         keywords.set_item("record", self.record)?;
         keywords.set_item("label", &self.label)?;
+        keywords.set_item("ttl", &self.ttl)?;
+        keywords.set_item("lock_delay", &self.lock_delay)?;
         keywords.set_item("on_wait", &self.on_wait)?;
         Ok(keywords)
     }
@@ -130,8 +142,14 @@ impl Wishes<'_> {
         more: &[(&str, &str)],
     ) -> PyResult<Lock> {
         let raised = Raised::default();
-        let lock = make(self.builder(&raised)?).map_err(|error| raise(py, &error))?;
+        // Once: what gives the words may give them only once.
+        let required = self.require.as_ref().map(options::requirements);
+        let required = required.transpose()?.unwrap_or_default();
+        let builder = self.builder(&raised, &required)?;
+        let lock = make(builder).map_err(|error| raise(py, &error))?;
         let keywords = self.keywords(py)?;
+        let words: Vec<String> = required.iter().map(ToString::to_string).collect();
+        keywords.set_item("require", words)?;
         for (name, value) in more {
             keywords.set_item(name, value)?;
         }

@@ -98,9 +98,19 @@ impl Post {
     }
 }
 
-struct Call {
+/// What wakes one who sleeps there.
+pub(crate) struct Call {
     post: Arc<Post>,
     number: u64,
+}
+
+impl Call {
+    pub(crate) fn new(inbox: &Inbox, number: u64) -> Call {
+        Call {
+            post: inbox.post.clone(),
+            number,
+        }
+    }
 }
 
 impl Wake for Call {
@@ -143,10 +153,7 @@ impl Waiting {
         number: u64,
         task: Task,
     ) -> Waiting {
-        let call = Call {
-            post: inbox.post.clone(),
-            number,
-        };
+        let call = Call::new(inbox, number);
         Waiting {
             future: Mutex::new(Some(acquiring(lock.get(), deadline, task))),
             lock: lock.clone().unbind(),

@@ -12,6 +12,7 @@ sys.path.insert(0, str(HERE))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 
 from party import Party  # noqa: E402
+from servers import KINDS  # noqa: E402
 
 
 @pytest.fixture
@@ -33,3 +34,33 @@ def party():
     yield start
     for one in started:
         one.__exit__()
+
+
+@pytest.fixture(scope="session")
+def servers():
+    """Gives the server of a kind, the same for all tests: it is started when a test first wants it."""
+    started = {}
+
+    def one(kind):
+        if kind not in started:
+            started[kind] = KINDS[kind]()
+        return started[kind]
+
+    yield one
+    for server in started.values():
+        server.end()
+
+
+@pytest.fixture
+def own_redis():
+    """A server that a test may stop."""
+    server = KINDS["redis"]()
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def at_server(servers, engine, request):
+    """The place of a test's own lock at the server of the kind that it goes through."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+    return servers(engine).place(name)

@@ -32,6 +32,7 @@
 //! | [`task`] | the least of an async runtime |
 //! | [`through`] | a lock whose tries are counted, or take long |
 //! | `etcd` | a real cluster of a test's own (Unix) |
+//! | `example` | example programs, run as their users run them, and what the documentation shows (Unix) |
 //! | `postgres`, `redis` | real servers of a test's own (Unix) |
 //!
 //! No test asserts an absolute time: only order, blocking, counts and lower bounds. [`PATIENCE`] is how long a test waits for
@@ -53,6 +54,8 @@ pub mod crash;
 pub mod deeds;
 #[cfg(unix)]
 pub mod etcd;
+#[cfg(unix)]
+pub mod example;
 pub mod folder;
 #[cfg(unix)]
 pub mod interrupt;

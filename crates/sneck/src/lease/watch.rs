@@ -328,7 +328,12 @@ mod tests {
         let mut kept = Box::pin(watch.lost());
         for _ in 0..3 {
             assert!(kept.as_mut().poll(&mut context).is_pending());
-            assert!(Box::pin(watch.lost()).as_mut().poll(&mut context).is_pending());
+            assert!(
+                Box::pin(watch.lost())
+                    .as_mut()
+                    .poll(&mut context)
+                    .is_pending()
+            );
         }
         assert_eq!(watch.shared.state().tasks.len(), 1);
         watch.end(lost());

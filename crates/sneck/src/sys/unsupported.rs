@@ -525,7 +525,10 @@ pub(crate) mod file {
         match *fd {}
     }
 
-    pub(crate) fn make_like(_: &Path, _: Option<std::fs::Permissions>) -> io::Result<std::fs::File> {
+    pub(crate) fn make_like(
+        _: &Path,
+        _: Option<std::fs::Permissions>,
+    ) -> io::Result<std::fs::File> {
         unsupported()
     }
 
