@@ -54,7 +54,6 @@ __all__ = [
     "Reentrant",
     "Unreachable",
     "Unsupported",
-    "fence",
 ]
 
 _sneck.equip(_errors.from_native, _errors.again, _tasks.acquire, _tasks.leave, _tasks.until_lost, _decorator.decorate)

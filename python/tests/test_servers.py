@@ -8,6 +8,7 @@ import ctypes
 import datetime
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -356,7 +357,7 @@ def test_ctrl_c_ends_a_wait_for_a_loss(at_redis, party):
     one = party(on(at_redis) + "\nimport signal; guard = lock.acquire()")
     one.begin("guard.until_lost()")
     one.must_block()
-    one.process.send_signal(2)
+    one.process.send_signal(signal.SIGINT)
     with pytest.raises(Exception, match="KeyboardInterrupt"):
         one.answer()
     assert one.ask("guard.held") is True
