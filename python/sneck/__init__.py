@@ -16,7 +16,8 @@ Such a lock can be lost (`Guard.lost`, `Guard.on_lost`); what must never be done
 Modules that stand in for older libraries are in `sneck.compat`.
 """
 
-from . import _decorator, _ends, _errors, _sneck, _tasks, fence
+from . import _decorator, _ends, _errors, _sneck, _tasks
+from . import fence as fence
 from ._errors import (
     CannotCreate,
     DamagedClaim,

@@ -171,3 +171,5 @@ class Postgres(Server):
 
 
 KINDS = {"redis": Redis, "etcd": Etcd, "postgres": Postgres}
+# Those that tests go through which are the same for each. What an engine does is the same on every Python: one of them goes through all.
+ENGINES = os.environ.get("SNECK_TEST_ENGINES", " ".join(KINDS)).split()

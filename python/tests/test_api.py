@@ -229,7 +229,8 @@ def test_a_place_in_memory_is_a_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["smylink:a", "zookeeper://host/a", "etcd://host", "flock+nothing:a", "", "pidfile:", "flock:a/", "flock+flock:a"]
+    "wrong",
+    ["smylink:a", "zookeeper://host/a", "etcd://host", "flock+nothing:a", "", "pidfile:", "flock:a/", "flock+flock:a"],
 )
 def test_a_place_that_is_written_wrongly_is_refused(wrong):
     with pytest.raises(sneck.InvalidLock) as caught:

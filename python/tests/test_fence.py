@@ -3,6 +3,7 @@
 Not for: the lock that gives them (`test_servers.py`).
 """
 
+import asyncio
 import os
 import pathlib
 import pydoc
@@ -18,6 +19,7 @@ import pytest
 
 import sneck
 from party import PATIENCE, Raised
+from servers import ENGINES
 from sneck import fence
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "fenced_file.py"
@@ -146,12 +148,45 @@ def test_the_module_says_what_it_is():
     assert sneck.LockLost.__doc__ and "stale" in sneck.LockLost.__doc__
 
 
+def test_what_the_readme_shows_runs(tmp_path, servers, monkeypatch, capsys):
+    readme = pathlib.Path(__file__).parents[1] / "README.md"
+    section = readme.read_text(encoding="utf-8").split("## Servers")[1].split("\n## ")[0]
+    blocks = [block.split("```")[0] for block in section.split("```python\n")[1:]]
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks:
+        exec(block.replace("etcd://localhost", servers("etcd").place("")[:-1]), names)
+    assert (tmp_path / "report.txt").read_bytes() == b"step 2" and capsys.readouterr().out == ""
+    done = []
+
+    async def job(token):
+        done.append(token)
+
+    asyncio.run(names["task"](job))
+    assert done and done[0] > 0 and not names["lock"].held
+
+    async def endless(token):
+        robber = threading.Thread(target=sneck.Lock(names["lock"].place).force_release)
+        robber.start()
+        try:
+            await asyncio.sleep(PATIENCE)
+        finally:
+            done.append("cancelled")
+            robber.join()
+
+    names["lock"] = sneck.Lock(names["lock"].place, ttl=1.5, lock_delay=0.5)
+    with pytest.raises(sneck.LockLost):
+        asyncio.run(names["task"](endless))
+    assert done[1:] == ["cancelled"]
+
+
 def example(place, path, seconds, **options):
     command = [sys.executable, "-u", str(EXAMPLE), place, str(path), str(seconds)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-@pytest.mark.parametrize("engine", ["redis", "etcd", "postgres"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_example_does_its_steps(tmp_path, at_server, engine):
     with example(at_server, tmp_path / "report", 0.01) as program:
         said, told = program.communicate(timeout=PATIENCE)

@@ -18,8 +18,8 @@ import pytest
 import sneck
 from party import PATIENCE
 from protocols import on
+from servers import ENGINES
 
-ENGINES = ["redis", "etcd", "postgres"]
 everywhere = pytest.mark.parametrize("engine", ENGINES)
 # Short enough for a test, long enough for a busy machine.
 SHORT = {"ttl": 1.5, "lock_delay": 0.5}
@@ -108,8 +108,8 @@ def test_those_who_wait_are_named_in_order(at_server, party):
     assert tokens == sorted(tokens) and lock.waiters() == []
 
 
-def test_a_place_is_asked_for_what_it_must_promise(servers):
-    redis, etcd = (servers(kind).place("promises") for kind in ["redis", "etcd"])
+def test_a_place_is_asked_for_what_it_must_promise():
+    redis, etcd = "redis://localhost/name", "etcd://localhost/name"
     for required in ["durable-fencing", "fair, durable-fencing", ["durable-fencing"], ("survives-restart", "fair")]:
         with pytest.raises(sneck.Unsupported, match="durable-fencing|survives-restart"):
             sneck.Lock(redis, require=required)
@@ -124,11 +124,12 @@ def test_a_place_is_asked_for_what_it_must_promise(servers):
         sneck.Lock(etcd, require=7)
 
 
-def test_capabilities_say_what_each_place_can(tmp_path, servers):
-    can = {kind: sneck.Lock(servers(kind).place("can")).capabilities for kind in ENGINES}
+def test_capabilities_say_what_each_place_can(tmp_path):
+    kinds = ["redis", "etcd", "postgres"]
+    can = {kind: sneck.Lock(f"{kind}://localhost/name").capabilities for kind in kinds}
     for kind, one in can.items():
         assert (one.shared, one.reach, one.order, one.crash) == (True, "network", "fifo", "free"), kind
-    assert [can[kind].tokens for kind in ENGINES] == ["best-effort", "durable", "durable"]
+    assert [can[kind].tokens for kind in kinds] == ["best-effort", "durable", "durable"]
     etcd, redis = can["etcd"], can["redis"]
     assert (etcd.shortest_lease, etcd.lease_step, etcd.restart, etcd.consistency) == (2, 1, "survives", "linearizable")
     assert (redis.restart, redis.consistency) == ("freed", "until-failover") and redis.lease_step < 0.01
@@ -141,8 +142,8 @@ def test_capabilities_say_what_each_place_can(tmp_path, servers):
     assert (pidfile.crash, pidfile.removable, pidfile.mark, pidfile.shared) == ("stale", True, True, False)
 
 
-def test_what_makes_no_sense_as_a_lease_is_refused(tmp_path, servers):
-    place = servers("redis").place("sense")
+def test_what_makes_no_sense_as_a_lease_is_refused(tmp_path):
+    place = "redis://localhost/name"
     for told in [{"ttl": 0.01}, {"ttl": -1}, {"ttl": float("nan")}, {"lock_delay": 1e9}]:
         with pytest.raises(ValueError):
             sneck.Lock(place, **told)
@@ -224,7 +225,7 @@ def test_a_holder_that_is_robbed_is_told_in_every_way(at_server):
     why = asyncio.run(task())
     assert guard.until_lost() == guard.lost == why and why
     assert hears.wait(PATIENCE) and told == [(why, False, False)]
-    assert not guard.held and not guard.lock.held and not guard.lock.held_in_this_process
+    assert not guard.held and not guard.lock.held
     with pytest.raises(sneck.LockLost, match="lost"):
         guard.ensure_held()
     # Whoever comes late is told as well.

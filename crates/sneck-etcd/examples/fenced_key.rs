@@ -64,14 +64,17 @@ fn job(name: &str, ttl: Duration, key: &str, work: Duration) -> Result<End, Box<
     }
 }
 
-/// The key of the claim that holds: the oldest below the lock's name. If it is not ours any more, no token of ours will fit it.
+/// The key of the claim that holds: the oldest below the lock's name. If it is not ours any more, our token does not fit it.
 fn claim(name: &str) -> Result<String, Box<dyn Error>> {
     let answer = Command::new("etcdctl")
         .args(["get", "--prefix", "--keys-only", "--sort-by=CREATE"])
         .args(["--order=ASCEND", "--limit=1"])
         .arg(format!("{name}/"))
         .output()?;
-    Ok(String::from_utf8(answer.stdout)?.trim().to_owned())
+    match String::from_utf8(answer.stdout)?.trim() {
+        "" => Ok(format!("{name}/nobody")),
+        key => Ok(key.to_owned()),
+    }
 }
 
 /// Write, if that claim still stands with this token: the revision in which it was made.

@@ -15,7 +15,8 @@ pub struct Example {
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-/// The example of this name, of the package that is tested: `env!("CARGO_PKG_NAME")`.
+/// The example of this name, of the package that is tested: `env!("CARGO_PKG_NAME")`. `cargo test` builds it together with the tests; where it did not (`--test …`), it is built
+/// now, if there is none or its own file is younger.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -29,8 +30,10 @@ pub fn example(package: &str, name: &str) -> Command {
         .expect("a folder above")
         .join("examples")
         .join(name_there);
-    // `cargo test` builds all of a package, `cargo test --test …` does not.
-    if !path.exists() {
+    let made = |path: &Path| path.metadata().and_then(|known| known.modified()).ok();
+    let source = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let source = source.map(|folder| folder.join("examples").join(format!("{name}.rs")));
+    if made(&path).is_none() || source.and_then(|source| made(&source)) > made(&path) {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args([

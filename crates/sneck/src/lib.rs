@@ -27,7 +27,9 @@
 //! | **mode** | exclusive or shared: [`Mode`] |
 //! | **timeout** | none, a duration, or for ever: [`Timeout`] |
 //! | **stale** | a claim whose holder is proved gone: [`Stale`], [`Verdict`]; to **break** is to remove it |
-//! | **fencing token** | a number that only grows from holder to holder: [`Guard::token`] |
+//! | **lease** | holding that ends unless it is renewed: [`lease`]; **lost**: it ended behind the holder's back |
+//! | **lock delay** | how much longer others are kept out after a lease has ended: [`LockBuilder::lock_delay`] |
+//! | **fencing token** | a number that only grows from holder to holder: [`Guard::token`], [`fence`] |
 //!
 //! # Protocols
 //!
@@ -52,6 +54,27 @@
 //!
 //! [`Lock::acquire_async`] is a future for any runtime (tokio, smol, a loop of your own) and needs no feature of this crate. It keeps no thread of the runtime asleep, may
 //! be dropped at any point, and stands in the same line as threads do.
+//!
+//! # Leases and tokens
+//!
+//! A lock at a server is held on a lease: the server lets others in when it has not heard of the holder for `ttl` and the lock delay. A thread of the library says a word three times within the `ttl`
+//! ([`LockBuilder::ttl`], usually 15 seconds). Dropping the guard ends the lease at once; a crash leaves the lock to its end.
+//!
+//! A holder that was stopped, or cut off, **loses** it: by its own clock, which counts suspend, when `ttl` has passed since it *sent* the last word that was heard, whatever the server says or does not say; that is the lock delay
+//! before anybody else can get in ([`LockBuilder::lock_delay`], usually 5 seconds), and the time there is to stop. Losing is final. Who wants to know:
+//!
+//! | call | tells |
+//! |---|---|
+//! | [`Guard::standing`], [`Guard::ensure_held`] | now; asks no server |
+//! | [`Guard::expires`] | until when it is sure |
+//! | [`Guard::lost`] | a task |
+//! | [`Guard::until_lost`] | a thread that waits |
+//! | [`Guard::on_lost`] | a callback |
+//! | [`Guard::release`] | at the end: [`ErrorKind::Lost`] |
+//!
+//! None of it is proof. Whoever is stopped between the last look and the write, and goes on an hour later, writes. Only what is written to can tell, by the **token**: it is higher with each holder, so a resource that
+//! refuses lower ones than it has seen refuses whoever comes late. [`fence`] does that for files and for what is in memory, PROTOCOLS.md has it for SQL, etcd and Redis. *Without a check at the resource a lock with a
+//! lease saves work, and prevents no mistake.* How good the tokens are differs: [`Requirement::DurableFencing`] refuses a place whose tokens may not survive its server ([`LockBuilder::require`]).
 //!
 //! # Pitfalls
 //!
