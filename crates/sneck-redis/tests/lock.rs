@@ -484,3 +484,23 @@ fn a_hundred_threads_of_two_processes_worth_of_handles_never_overlap_and_tokens_
     assert_eq!(entries.into_inner().unwrap().1, 200);
     assert_eq!(keys(server, "crowd"), "");
 }
+
+#[test]
+fn what_is_called_at_a_release_may_ask_for_the_lock_itself() {
+    let server = RedisServer::shared();
+    let lock = lock(server, "called");
+    let guard = lock.acquire().expect("it is free");
+    let (sender, told) = mpsc::channel();
+    let same = lock.clone();
+    guard.on_lost(move |outcome| {
+        let tried = same.try_acquire().map(drop);
+        sender.send((outcome.clone(), tried)).expect("it listens");
+    });
+    let releases = thread::spawn(move || guard.release());
+    let (outcome, tried) = told.recv_timeout(PATIENCE).expect("it is told");
+    assert_eq!(outcome, Outcome::Released);
+    // The server has it still.
+    assert!(tried.expect_err("it is being released").is_held());
+    let released = releases.join().expect("no panic");
+    released.expect("it was held");
+}

@@ -10,6 +10,7 @@ use crate::queue::Ticket;
 use crate::sys::fork::generation;
 use crate::tend;
 use crate::timeout::{Moment, Timeout};
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -175,19 +176,20 @@ impl Holding {
         if state.guards > 0 {
             return Ok(());
         }
-        let result = match how {
-            End::Bequeath if !state.held.carry().is_empty() => {
-                state.held = Box::new(Nothing);
-                Ok(())
-            }
-            End::Leave if state.held.leave() == Endures::Yes => Ok(()),
-            End::Leave => state.held.release().and(Err(cannot_be_left(&self.place))),
-            _ => state.held.release(),
-        };
-        // The turn passes on only now that the lock itself is free. Outside the mutex: the line is locked before holdings elsewhere.
         let ticket = state.ticket.take();
         let watch = state.watch.clone();
+        let mut held = mem::replace(&mut state.held, Box::new(Nothing));
+        // 1. A release talks to a server, for seconds perhaps, or calls back. 2. Another thread, or the callback, asks this holding. 3. It would wait for all of that. So
+        // the mutex is free from here on, and says that it is over.
         drop(state);
+        let result = match how {
+            End::Bequeath if !held.carry().is_empty() => Ok(()),
+            End::Leave if held.leave() == Endures::Yes => Ok(()),
+            End::Leave => held.release().and(Err(cannot_be_left(&self.place))),
+            End::Bequeath | End::Release => held.release(),
+        };
+        drop(held);
+        // The turn passes on only now that the lock itself is free. Outside the mutex: the line is locked before holdings elsewhere.
         drop(ticket);
         if let Some(watch) = watch {
             watch.end(Outcome::Released);

@@ -85,8 +85,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why it is lost, if it is: by its clock, or because the server said so.
-    fn lost(&self) -> Option<Outcome> {
+    /// How it ended, if it did: by its clock, or because the server said so.
+    fn outcome(&self) -> Option<Outcome> {
         if let Some(outcome) = self.watch.outcome() {
             return Some(outcome);
         }
@@ -94,9 +94,13 @@ impl Shared {
         if !state.expires.until().is_zero() {
             return None;
         }
-        let why = self.not_renewed(state.trouble.as_deref());
-        drop(state);
-        self.watch.end(Outcome::Lost(why));
+        Some(Outcome::Lost(self.not_renewed(state.trouble.as_deref())))
+    }
+
+    /// The same, and everybody is told.
+    fn lost(&self) -> Option<Outcome> {
+        let outcome = self.outcome()?;
+        self.watch.end(outcome);
         self.watch.outcome()
     }
 
@@ -139,7 +143,9 @@ impl Lease {
         };
         // Without a thread it ends when its time is over, as the holder will see.
         if let Err(error) = thread::spawn_deaf("sneck-lease", move || keeper.run()) {
-            shared.state().trouble = Some(format!("no thread to renew it: {error}"));
+            let mut state = shared.state();
+            state.trouble = Some(format!("no thread to renew it: {error}"));
+            state.stops = true;
         }
         Lease {
             shared,
@@ -147,9 +153,19 @@ impl Lease {
         }
     }
 
-    /// Whether it still holds, by this process's own clock. Asks nobody.
+    /// Whether it still holds, by this process's own clock. Asks nobody, and tells nobody.
+    // 1. The clock ends it. 2. Before the keeper wakes up somebody asks, with a lock in hand (that of the holding, Python's). 3. Told from here, a callback that wants
+    // this lock waits for itself. So the keeper tells.
     pub fn standing(&self) -> Standing {
-        match self.shared.lost() {
+        let outcome = self.shared.outcome();
+        if outcome.is_some() && self.shared.watch.outcome().is_none() {
+            if self.shared.state().stops {
+                self.shared.lost();
+            } else {
+                self.shared.stop.ring();
+            }
+        }
+        match outcome {
             None => Standing::Held,
             Some(Outcome::Lost(why)) => Standing::Lost(why),
             Some(Outcome::Released) => Standing::Released,
@@ -172,10 +188,15 @@ impl Lease {
     /// As [`Tenure::release`].
     pub fn end(self) -> Result<()> {
         // In a forked child there is no keeper, and nothing of ours to give up.
+        if self.generation != generation() {
+            return Ok(());
+        }
+        // Losing comes first, though nobody may have been told yet.
+        let outcome = self.shared.outcome().unwrap_or(Outcome::Released);
         let Some(mut tenure) = self.stop() else {
             return Ok(());
         };
-        self.shared.watch.end(Outcome::Released);
+        self.shared.watch.end(outcome);
         tenure.release(later(Moment::now(), RELEASE))
     }
 
@@ -512,6 +533,26 @@ mod tests {
         server.bell.ring();
         let lost = Outcome::Lost("the connection broke".into());
         assert_eq!(lease.watch().wait(Timeout::Forever), Some(lost));
+    }
+
+    #[test]
+    fn whoever_asks_is_not_the_one_who_tells() {
+        for _ in 0..10 {
+            let (far, _server) = server();
+            let terms = Terms::new(Duration::from_millis(100), Duration::ZERO).expect("sense");
+            let lease = Lease::begin(terms, Moment::now(), far);
+            let (sender, told) = mpsc::channel();
+            lease.watch().call(move |outcome| {
+                let by = std::thread::current().id();
+                sender.send((by, outcome.clone())).expect("it listens");
+            });
+            while lease.standing() == Standing::Held {}
+            let (by, outcome) = told.recv().expect("it is told");
+            assert_ne!(by, std::thread::current().id());
+            assert!(matches!(outcome, Outcome::Lost(_)));
+            // A release that follows changes nothing about it.
+            lease.end().expect("it is told");
+        }
     }
 
     #[test]
