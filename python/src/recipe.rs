@@ -16,9 +16,13 @@ use std::sync::OnceLock;
 pub(crate) fn registry() -> &'static Registry {
     static ALL: OnceLock<Registry> = OnceLock::new();
     ALL.get_or_init(|| {
+        #[allow(unused_mut, reason = "a build without servers adds none")]
         let mut registry = Registry::local();
+        #[cfg(feature = "etcd")]
         sneck_etcd::register(&mut registry);
+        #[cfg(feature = "postgres")]
         sneck_postgres::register(&mut registry);
+        #[cfg(feature = "redis")]
         sneck_redis::register(&mut registry);
         registry
     })

@@ -30,6 +30,10 @@ two = Lock(
     on_wait=tell,
 )
 three = Lock.at("symlink:/run/app.lock", stale="likely", timeout=None)
+four = Lock(
+    "etcd://localhost/nightly", ttl=15, lock_delay=datetime.timedelta(seconds=5), require=["durable-fencing", "fair"]
+)
+five = Lock.at("redis://localhost/nightly", ttl=1.5, require="fencing")
 every: Lock = Lock.all(one, two, timeout=0.5, on_wait=lambda holder: None)
 
 
@@ -68,6 +72,28 @@ def threads() -> str:
     gone: Holder | None = two.break_stale()
     print(gone, two.force_release(), two.locked(), two.held, two.held_in_this_process, two.timeout)
     return os.fspath(one.path)
+
+
+def leased() -> None:
+    waiting: list[Holder] = four.waiters()
+    print([(waiter.label, waiter.token) for waiter in waiting], four.capabilities.meets("shared"))
+    shortest: float | None = four.capabilities.shortest_lease
+    order: str = four.capabilities.order
+    print(shortest, order, four.capabilities)
+    register = sneck.fence.Register(7)
+    with four as guard:
+        guard.on_lost(print)
+        why: str | None = guard.until_lost(timeout=0.5)
+        left: float | None = guard.expires
+        print(why or guard.lost, left)
+        sneck.fence.replace(pathlib.Path("report.txt"), b"text", guard.token, timeout=5)
+        register.admit(guard.token)
+        print(register.highest)
+
+
+async def lost() -> str | None:
+    async with four as guard:
+        return await guard.until_lost_async()
 
 
 @one

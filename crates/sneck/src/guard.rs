@@ -284,7 +284,8 @@ impl Guard {
         self.holding.watch().lost()
     }
 
-    /// Call this when the lock is lost, or released: in a thread of the library, which renews nothing meanwhile, so be brief. At once if that is so already.
+    /// Call this when the lock is lost, or released: in a thread of the library, or in the one that releases. At once if that is so already. It may ask for the lock itself, and should be brief: others who are
+    /// to be called wait for it.
     pub fn on_lost(&self, call: impl FnOnce(&Outcome) + Send + 'static) {
         self.holding.watch().call(call);
     }
