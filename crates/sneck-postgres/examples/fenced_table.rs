@@ -1,7 +1,7 @@
 //! A job of several steps that must not run twice at once, and whose writes count only while it is the latest holder: the lock on a PostgreSQL server, the data in a table there, and the token checked in the
 //! statement that changes it.
 //!
-//!     PGHOST=localhost fenced_table postgres:///nightly 60
+//!     PGHOST=localhost fenced_table 'postgres:///nightly?ttl=15s&lock-delay=5s' 60
 //!
 //! The lock, and the seconds that each step takes. The table is reached by `psql`: a program has a driver of its own for that. Ends with 76 if the lock was lost on the way; then the one that came
 //! after it goes on.
@@ -38,7 +38,7 @@ fn job(place: &str, work: Duration) -> Result<End, Box<dyn Error>> {
     sneck_postgres::register(&mut registry);
     let lock = Lock::builder()
         .registry(&registry)
-        .require([Requirement::DurableFencing])
+        .require([Requirement::DurableFencing, Requirement::Lease])
         .label("fenced_table")
         .at(&registry.place(place)?)?;
     let guard = lock.acquire()?;
