@@ -18,6 +18,16 @@ use std::thread::{self, ThreadId};
 /// Proof of holding: what `Lock.acquire()` and `with lock as guard:` give.
 ///
 /// It holds until it is released, even if nothing refers to it; leaving `with guard:` releases it. In a forked child it is a copy that holds nothing.
+///
+/// At a server it can be lost: when its lease is over by this process's own clock, or when somebody takes it away.
+///
+///     import sneck
+///
+///     with sneck.Lock("etcd://localhost/nightly", ttl=15) as guard:
+///         guard.on_lost(lambda why: print("stop:", why))
+///         for part in range(3):
+///             guard.ensure_held()  # raises LockLost
+///             ...  # the work; where it is written, `guard.token` is checked: `sneck.fence`
 #[pyclass(frozen, module = "sneck", weakref)]
 #[derive(Debug)]
 pub(crate) struct Guard {

@@ -4,6 +4,7 @@ Not for: the lock that gives them (`test_servers.py`).
 """
 
 import asyncio
+import inspect
 import os
 import pathlib
 import pydoc
@@ -12,6 +13,7 @@ import signal
 import stat
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 
@@ -146,6 +148,17 @@ def test_the_module_says_what_it_is():
     assert "Checking fencing tokens" in text
     assert sneck.fence is fence and fence.Register.__doc__ and fence.replace.__doc__
     assert sneck.LockLost.__doc__ and "stale" in sneck.LockLost.__doc__
+
+
+@pytest.mark.parametrize("what", [sneck, fence, sneck.Guard], ids=["sneck", "fence", "Guard"])
+def test_what_the_documentation_shows_runs(what, tmp_path, servers, monkeypatch, capsys):
+    shown = inspect.getdoc(what).replace("etcd://localhost", servers("etcd").place("")[:-1])
+    blocks = re.findall(r"(?m)(?:^    .*\n(?:\n(?=    ))*)+", shown + "\n")
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(textwrap.dedent(block), {})
+    assert capsys.readouterr().out == ""
 
 
 def test_what_the_readme_shows_runs(tmp_path, servers, monkeypatch, capsys):
