@@ -26,6 +26,8 @@
 //! | `race` | several processes fall on one dead claim, slowly (Unix) |
 //! | [`storm`] | processes killed, stopped and continued at random |
 //! | `interrupt` | waits that a signal handler interrupts (Unix) |
+//! | [`dice`] | numbers that look random and come back with their seed |
+//! | [`judge`] | a resource that a lock guards, with tokens, a log and a verdict |
 //! | [`folder`] | a folder of a test's own |
 //! | [`planted`] | what may stand where a lock should be, and what must come of it |
 //! | [`sys`] | the operating system: the only `unsafe` |
@@ -52,6 +54,7 @@ pub mod conformance;
 #[cfg(unix)]
 pub mod crash;
 pub mod deeds;
+pub mod dice;
 #[cfg(unix)]
 pub mod etcd;
 #[cfg(unix)]
@@ -60,6 +63,7 @@ pub mod folder;
 #[cfg(unix)]
 pub mod interrupt;
 pub mod journal;
+pub mod judge;
 pub mod planted;
 #[cfg(unix)]
 pub mod postgres;

@@ -10,6 +10,7 @@
 
 use crate::child::{Session, Start};
 use crate::deeds::{self, Deeds};
+use crate::dice::Dice;
 use crate::{Child, Journal, PATIENCE, Setup, claims, sys};
 use sneck::{Event, Mode, protocol::Removal};
 use std::fmt;
@@ -69,23 +70,6 @@ impl fmt::Display for Weather {
     }
 }
 
-/// Numbers that look random.
-#[derive(Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn micros(&mut self, limit: u64) -> Duration {
-        Duration::from_micros(self.below(limit))
-    }
-}
-
 /// The command of the workers: `work JOURNAL DEEDS`, which never ends.
 pub fn commands(session: &mut Session, words: &[&str]) -> bool {
     let ["work", journal, deeds] = words else {
@@ -106,7 +90,7 @@ pub fn commands(session: &mut Session, words: &[&str]) -> bool {
         }
     };
     let lock = session.setup.lock_with(|b| b.observer(observer));
-    let mut dice = Dice(sys::now() | 1);
+    let mut dice = Dice::new(sys::now());
     loop {
         match lock.acquire_within(PATIENCE) {
             Ok(guard) => {
@@ -232,7 +216,7 @@ pub fn storm(setup: &Setup, scheme: &str, length: Duration) -> Weather {
         setup,
         journal: Journal::open(&path),
         orders: format!("work {} {}", path.display(), log.display()),
-        dice: Dice(sys::now() | 1),
+        dice: Dice::new(sys::now()),
         workers: Vec::new(),
         weather: Weather::default(),
     };
