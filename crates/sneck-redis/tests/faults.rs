@@ -18,7 +18,6 @@ use sneck_testkit::proxy::{Direction, Proxy, Way};
 use sneck_testkit::redis::RedisServer;
 use sneck_testkit::{PATIENCE, Setup, sys};
 use stage::*;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::thread;
@@ -325,53 +324,16 @@ fn data_that_is_lost_frees_the_lock_and_the_holder_is_told() {
     next.release().unwrap();
 }
 
-/// The server's clock, as many seconds away from the true one as the file says. (libfaketime and the allocator of Debian's Redis call each other without end.)
-const CLOCK: &str = r#"
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-#include <unistd.h>
-int gettimeofday(struct timeval *now, void *zone) {
-    char text[32] = {0};
-    int file = open(getenv("CLOCK"), O_RDONLY), result = syscall(SYS_gettimeofday, now, zone);
-    if (file >= 0 && read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
-    if (file >= 0) close(file);
-    return result;
-}
-"#;
-
 #[test]
 fn a_step_of_the_servers_clock_ends_leases_early_and_tokens_rise_all_the_same() {
     let mut server = RedisServer::start();
-    let in_folder = |name: &str| server.folder().join(name);
-    let (clock, source, library) = (
-        in_folder("clock"),
-        in_folder("clock.c"),
-        in_folder("clock.so"),
-    );
-    // Whole at any moment: the server reads it all the time.
-    let set = |offset: &str| {
-        std::fs::write(clock.with_extension("new"), offset).unwrap();
-        std::fs::rename(clock.with_extension("new"), &clock).unwrap();
-    };
-    set("0");
-    std::fs::write(&source, CLOCK).unwrap();
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .status();
-    assert!(compiled.expect("cc").success());
-    let preload = format!("LD_PRELOAD={}", library.display());
-    let file = format!("CLOCK={}", clock.display());
-    server.restart_under(&["env", &preload, &file]);
+    server.restart_with_a_clock_of_its_own();
     let long = |builder: sneck::LockBuilder| builder.ttl(Duration::from_secs(30));
     let guard = lock_at(&server.place("n"), long).acquire().unwrap();
     let token = guard.token().unwrap();
     let other = lock_at(&elsewhere(&server, "n"), long);
     assert_eq!(kind(other.try_acquire()), ErrorKind::Busy);
-    set("3600");
+    server.set_clock(3600);
     let next = other.acquire().unwrap();
     let after = next.token().unwrap();
     assert!(after > token);
@@ -379,7 +341,7 @@ fn a_step_of_the_servers_clock_ends_leases_early_and_tokens_rise_all_the_same() 
     assert_eq!(guard.release().unwrap_err().kind(), ErrorKind::Lost);
     next.release().unwrap();
     // Back: the counter is ahead of the clock, and counts on.
-    set("-3600");
+    server.set_clock(-3600);
     let last = other.acquire().unwrap();
     assert_eq!(last.token().unwrap(), after + 1);
     last.release().unwrap();

@@ -179,6 +179,12 @@ impl EtcdServer {
         self.members[member].client
     }
 
+    /// How many members it has.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
     /// The process of a member.
     ///
     /// # Panics

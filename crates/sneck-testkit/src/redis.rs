@@ -45,6 +45,23 @@ if [ -n "$pid" ]; then kill -s CONT "$pid"; kill -s KILL "$pid"; wait "$pid"; fi
 rm -rf "$FOLDER"
 "#;
 
+/// The server's clock, as many seconds away from the true one as the file says. (libfaketime and the allocator of Debian's Redis call each other without end.)
+const CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+int gettimeofday(struct timeval *now, void *zone) {
+    char text[32] = {0};
+    int file = open(getenv("CLOCK"), O_RDONLY), result = syscall(SYS_gettimeofday, now, zone);
+    if (file >= 0 && read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
+    if (file >= 0) close(file);
+    return result;
+}
+"#;
+
 /// A private Redis server. Dropping it stops it and removes its folder.
 pub struct RedisServer {
     keeper: Child,
@@ -52,6 +69,8 @@ pub struct RedisServer {
     replies: BufReader<ChildStdout>,
     folder: Folder,
     options: Vec<String>,
+    /// The program that starts it; empty: itself.
+    under: Vec<String>,
     port: u16,
     pid: u32,
     running: bool,
@@ -94,6 +113,7 @@ impl RedisServer {
             replies,
             folder,
             options: options.iter().map(ToString::to_string).collect(),
+            under: Vec::new(),
             port: 0,
             pid: 0,
             running: false,
@@ -101,7 +121,7 @@ impl RedisServer {
         // Between our looking for a free port and the server's taking it, another may take it.
         for _ in 0..5 {
             server.port = free_port();
-            if server.launch(&[]) {
+            if server.launch() {
                 return server;
             }
         }
@@ -151,24 +171,50 @@ impl RedisServer {
     /// # Panics
     /// When it does not start again.
     pub fn restart(&mut self) {
-        self.restart_under(&[]);
-    }
-
-    /// The same, by way of another program: `["env", "LD_PRELOAD=…"]`.
-    ///
-    /// # Panics
-    /// As [`RedisServer::restart`].
-    pub fn restart_under(&mut self, program: &[&str]) {
         if self.running {
             self.order("TERM");
             self.running = false;
         }
         let deadline = Instant::now() + PATIENCE;
-        while !self.launch(program) {
+        while !self.launch() {
             let in_time = Instant::now() < deadline;
             assert!(in_time, "redis-server did not restart:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Restarts it with a clock of its own, now and from now on: [`RedisServer::set_clock`].
+    ///
+    /// # Panics
+    /// Without a C compiler, or as [`RedisServer::restart`].
+    pub fn restart_with_a_clock_of_its_own(&mut self) {
+        let in_folder = |name: &str| self.folder().join(name);
+        let (source, library) = (in_folder("clock.c"), in_folder("clock.so"));
+        self.set_clock(0);
+        fs::write(&source, CLOCK).expect("our own folder");
+        let compiled = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .args([&library, &source])
+            .status();
+        assert!(compiled.expect("cc").success(), "cc failed");
+        self.under = vec![
+            "env".to_owned(),
+            format!("LD_PRELOAD={}", library.display()),
+            format!("CLOCK={}", in_folder("clock").display()),
+        ];
+        self.restart();
+    }
+
+    /// Sets the server's own wall clock so many seconds ahead of the true one, at once.
+    ///
+    /// # Panics
+    /// When its folder is gone.
+    pub fn set_clock(&self, ahead: i64) {
+        let clock = self.folder().join("clock");
+        // Whole at any moment: the server reads it all the time.
+        let draft = clock.with_extension("new");
+        fs::write(&draft, ahead.to_string()).expect("our own folder");
+        fs::rename(&draft, &clock).expect("our own folder");
     }
 
     /// Lets it stand still, or go on (`STOP`, `CONT`).
@@ -208,7 +254,7 @@ impl RedisServer {
     }
 
     /// Starts the server on its port; false if it ended instead of answering.
-    fn launch(&mut self, program: &[&str]) -> bool {
+    fn launch(&mut self) -> bool {
         let folder = self.folder.path().display().to_string();
         let port = self.port.to_string();
         let socket = format!("{folder}/socket");
@@ -235,7 +281,8 @@ impl RedisServer {
         ]);
         usual.extend(["--bind", "127.0.0.1"]);
         usual.extend(others.iter().map(String::as_str));
-        let words = program.iter().chain(&usual).map(ToString::to_string);
+        let usual = usual.iter().map(ToString::to_string);
+        let words = self.under.iter().cloned().chain(usual);
         let words: Vec<String> = words
             .chain(self.options.clone())
             .map(|w| quoted(&w))

@@ -108,6 +108,7 @@ pub fn obey(_: &mut Session, words: &[&str]) -> bool {
             inside: Vec::new(),
             log: sys::Lines::open(Path::new(path)),
             closes: false,
+            catch: Catch::Nobody,
         }),
     });
     let port = listener.local_addr().expect("its number").port();
@@ -144,6 +145,17 @@ struct State {
     inside: Vec<(u64, String)>,
     log: sys::Lines,
     closes: bool,
+    catch: Catch,
+}
+
+/// Whom the test keeps inside, to bring a fault to a holder.
+#[derive(Debug, PartialEq, Eq)]
+enum Catch {
+    Nobody,
+    /// The next one who comes in.
+    Next,
+    /// The one of this connection.
+    Of(u64),
 }
 
 #[derive(Debug)]
@@ -187,6 +199,9 @@ impl Bench {
                     state.entries += 1;
                     let who = (party.connection, party.name.clone());
                     state.inside.push(who);
+                    if state.catch == Catch::Next {
+                        state.catch = Catch::Of(party.connection);
+                    }
                 }
                 state.note(party, What::Enter(token, ruling));
                 ruling.to_string()
@@ -208,6 +223,10 @@ impl Bench {
                 state.note(party, What::Leave(token, ruling));
                 ruling.to_string()
             }
+            ["stays"] => match state.catch == Catch::Of(party.connection) {
+                true => "yes".to_owned(),
+                false => "no".to_owned(),
+            },
             ["gave-up"] => state.note(party, What::GaveUp),
             ["trouble", ..] => {
                 let text = line.split_once(' ').map_or("", |(_, text)| text);
@@ -224,6 +243,19 @@ impl Bench {
             ["inside"] => {
                 let names = state.inside.iter().map(|(_, name)| name.as_str());
                 names.collect::<Vec<_>>().join(" ")
+            }
+            ["catch"] => {
+                state.catch = Catch::Next;
+                "ok".to_owned()
+            }
+            ["caught"] => {
+                let mut inside = state.inside.iter();
+                let caught = inside.find(|(who, _)| state.catch == Catch::Of(*who));
+                caught.map_or("", |(_, name)| name).to_owned()
+            }
+            ["let-go"] => {
+                state.catch = Catch::Nobody;
+                "ok".to_owned()
             }
             ["entries"] => state.entries.to_string(),
             ["close"] => {

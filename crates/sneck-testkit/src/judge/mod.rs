@@ -19,9 +19,10 @@
 //! | `enter TOKEN`, `leave TOKEN` | `ok`, `stale` |
 //! | `read` | the counter |
 //! | `write TOKEN VALUE` | `ok`, `stale` |
+//! | `stays` | `yes`: the test keeps this party inside; `no` |
 //! | `gave-up`, `trouble TEXT` | `ok` |
 //!
-//! and of the test: `note NAME WHAT…` (see [`log::What`]), `inside`, `entries`, `counter`, `close`.
+//! and of the test: `note NAME WHAT…` (see [`log::What`]), `inside`, `catch`, `caught`, `let-go`, `entries`, `counter`, `close`.
 //!
 //! Not for: bringing faults, knowing any engine, readers (one party at a time is what is judged).
 

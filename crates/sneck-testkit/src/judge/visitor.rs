@@ -122,8 +122,8 @@ impl Visitor {
         self.ask(&format!("trouble {text}")).map(drop)
     }
 
-    /// One stay: in; read, think, write, so often; out. `may` is asked before each write, as a careful holder asks its guard; one that cannot ask says yes. False: it was
-    /// refused, or stopped by itself.
+    /// One stay: in; read, think, write, so often, and on as long as the test keeps this party inside; out. `may` is asked before each write, as a careful holder asks its guard; one that cannot ask
+    /// says yes. False: it was refused, or stopped by itself.
     ///
     /// # Errors
     /// As [`Visitor::asks`].
@@ -135,13 +135,12 @@ impl Visitor {
         mut may: impl FnMut() -> bool,
     ) -> io::Result<bool> {
         let mut well = self.enter(token)? == Ruling::Admitted;
-        for _ in 0..writes {
-            if !well {
-                break;
-            }
+        let mut written = 0;
+        while well && (written < writes || self.ask("stays")? == "yes") {
             let value = self.read()?;
             thread::sleep(think);
             well = may() && self.write(token, value + 1)? == Ruling::Admitted;
+            written += 1;
         }
         self.leave(token)?;
         Ok(well)
@@ -177,6 +176,22 @@ impl Note {
     pub fn inside(&mut self) -> Vec<String> {
         let names = self.ask("inside");
         names.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Keeps the next one who comes in inside, until [`Note::let_go`].
+    pub fn catch(&mut self) {
+        self.ask("catch");
+    }
+
+    /// Whom [`Note::catch`] has caught, and who is inside still.
+    #[must_use]
+    pub fn caught(&mut self) -> Option<String> {
+        Some(self.ask("caught")).filter(|name| !name.is_empty())
+    }
+
+    /// Whoever was kept inside may go.
+    pub fn let_go(&mut self) {
+        self.ask("let-go");
     }
 
     /// How often somebody was let in so far.

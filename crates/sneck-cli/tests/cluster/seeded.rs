@@ -1,0 +1,70 @@
+//! Every fault there is, in an order of chance, at each engine; again and again for as long as `SNECK_CLUSTER_SECONDS` says (`scripts/stress`). `SNECK_SEED` brings an order back.
+//!
+//! The seed chooses the order, victims, lengths and the parties' habits; when the system lets whom run it does not choose, so a failure may need more than one try to come back.
+//!
+//! Not for: that violations are found (`unchecked.rs`).
+
+use crate::faults::{self, Kind};
+use crate::server::Engine;
+use crate::tally::Tally;
+use crate::world::World;
+use sneck_testkit::dice::Dice;
+use sneck_testkit::judge::Checks;
+use std::time::{Duration, Instant};
+
+fn rage(engine: Engine) {
+    let seconds = std::env::var("SNECK_CLUSTER_SECONDS").unwrap_or_default();
+    let end = Instant::now() + Duration::from_secs_f64(seconds.parse().unwrap_or(0.0));
+    let mut tally = Tally::new(engine);
+    let mut seed = Dice::seed("SNECK_SEED");
+    loop {
+        println!("{engine}: SNECK_SEED={seed}");
+        tally.add(&one_world(engine, seed));
+        if Instant::now() >= end {
+            break;
+        }
+        seed += 1;
+    }
+    println!("{tally}");
+}
+
+fn one_world(engine: Engine, seed: u64) -> sneck_testkit::judge::Verdict {
+    let mut dice = Dice::new(seed);
+    let mut kinds = dice.shuffled(faults::of(engine));
+    // Its tokens do not grow over lost data *and* a clock set back; so no data is lost after that.
+    kinds.sort_by_key(|kind| *kind == Kind::ServerClock);
+    let mut world = World::start(engine, Checks::On, dice);
+    world.begin();
+    for kind in kinds {
+        let begun = Instant::now();
+        world.bring(kind);
+        if std::env::var_os("SNECK_CLUSTER_TELLS").is_some() {
+            println!("{engine}: {kind} {:.1}", begun.elapsed().as_secs_f64());
+        }
+    }
+    let (verdict, text) = world.end();
+    if !verdict.violations.is_empty() {
+        println!("{text}");
+        for violation in &verdict.violations {
+            println!("{engine}, SNECK_SEED={seed}: {violation}");
+        }
+        panic!(
+            "{engine}, SNECK_SEED={seed}: {} violations, above",
+            verdict.violations.len()
+        );
+    }
+    verdict
+}
+
+macro_rules! engines {
+    ($($name:ident $engine:ident)*) => {$(
+        mod $name {
+            #[test]
+            fn keeps_its_promises_whatever_befalls_it() {
+                super::rage(crate::server::Engine::$engine);
+            }
+        }
+    )*};
+}
+
+engines! { etcd Etcd etcd3 Etcd3 redis Redis }

@@ -1,0 +1,191 @@
+//! The engines under one name: where a lock is, what is done to a server, what is left at it.
+//!
+//! Not for: which faults there are (`faults.rs`).
+
+use crate::registry;
+use sneck::protocol::{Capabilities, Restart};
+use sneck::{Lock, Place};
+use sneck_testkit::etcd::EtcdServer;
+use sneck_testkit::postgres::PostgresServer;
+use sneck_testkit::redis::RedisServer;
+use sneck_testkit::sys;
+use std::fmt;
+use std::fs;
+use std::time::Duration;
+
+/// How long a lease lasts in these tests, and how much longer others are kept out. Short, since many are waited for; the delay is long enough for a busy machine to end a process.
+pub(crate) const TTL: Duration = Duration::from_secs(1);
+pub(crate) const DELAY: Duration = Duration::from_secs(1);
+
+/// The lock that is fought for.
+pub(crate) const NAME: &str = "fought";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Engine {
+    Etcd,
+    /// Three members.
+    Etcd3,
+    Postgres,
+    Redis,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Etcd => "etcd",
+            Engine::Etcd3 => "etcd3",
+            Engine::Postgres => "postgres",
+            Engine::Redis => "redis",
+        })
+    }
+}
+
+impl Engine {
+    /// The lock where these ports of 127.0.0.1 lead to.
+    pub(crate) fn place(self, ports: &[u16]) -> String {
+        let hosts: Vec<String> = ports.iter().map(|p| format!("127.0.0.1:{p}")).collect();
+        let hosts = hosts.join(",");
+        let terms = format!(
+            "ttl={}ms&lock-delay={}ms",
+            TTL.as_millis(),
+            DELAY.as_millis()
+        );
+        match self {
+            Engine::Etcd | Engine::Etcd3 => format!("etcd://{hosts}/{NAME}?{terms}"),
+            Engine::Postgres => format!("postgres://postgres@{hosts}/postgres/{NAME}?{terms}"),
+            Engine::Redis => format!("redis://{hosts}/{NAME}?{terms}"),
+        }
+    }
+
+    /// What it says of itself.
+    pub(crate) fn capabilities(self) -> Capabilities {
+        lock(&self.place(&[1])).capabilities()
+    }
+
+    /// Whether its server forgets who holds when it is started anew.
+    pub(crate) fn forgets(self) -> bool {
+        self.capabilities().restart == Restart::Freed
+    }
+}
+
+/// The lock at this place, as it is written.
+pub(crate) fn lock(place: &str) -> Lock {
+    let registry = registry();
+    let place: Place = registry.place(place).expect("the place can be read");
+    Lock::builder()
+        .registry(&registry)
+        .at(&place)
+        .expect("the place makes sense")
+}
+
+#[derive(Debug)]
+pub(crate) enum Server {
+    Etcd(EtcdServer),
+    Postgres(PostgresServer),
+    Redis(RedisServer),
+}
+
+impl Server {
+    pub(crate) fn start(engine: Engine) -> Server {
+        match engine {
+            Engine::Etcd => Server::Etcd(EtcdServer::start()),
+            Engine::Etcd3 => Server::Etcd(EtcdServer::cluster(3)),
+            Engine::Postgres => Server::Postgres(PostgresServer::start()),
+            Engine::Redis => {
+                let mut server = RedisServer::start();
+                server.restart_with_a_clock_of_its_own();
+                Server::Redis(server)
+            }
+        }
+    }
+
+    /// One for each member.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        match self {
+            Server::Etcd(server) => (0..self.members()).map(|m| server.port(m)).collect(),
+            Server::Postgres(server) => vec![server.port()],
+            Server::Redis(server) => vec![server.port()],
+        }
+    }
+
+    fn members(&self) -> usize {
+        match self {
+            Server::Etcd(server) => server.members(),
+            _ => 1,
+        }
+    }
+
+    /// All of it stands still: connections stay, and nothing comes of them.
+    pub(crate) fn stand_still(&mut self) {
+        match self {
+            Server::Etcd(server) => (0..server.members()).for_each(|m| server.pause(m)),
+            Server::Postgres(server) => processes(server).into_iter().for_each(sys::stop),
+            Server::Redis(server) => server.signal("STOP"),
+        }
+    }
+
+    /// It goes on.
+    pub(crate) fn go_on(&mut self) {
+        match self {
+            Server::Etcd(server) => (0..server.members()).for_each(|m| server.go_on(m)),
+            Server::Postgres(server) => processes(server).into_iter().for_each(sys::go_on),
+            Server::Redis(server) => server.signal("CONT"),
+        }
+    }
+
+    /// All of it, at one blow.
+    pub(crate) fn kill(&mut self) {
+        match self {
+            Server::Etcd(server) => (0..server.members()).for_each(|m| server.kill9(m)),
+            Server::Postgres(server) => server.kill9(),
+            Server::Redis(server) => server.kill9(),
+        }
+    }
+
+    /// Whatever is down is up again.
+    pub(crate) fn restart(&mut self) {
+        match self {
+            Server::Etcd(server) => server.restart(),
+            Server::Postgres(server) => server.restart(),
+            Server::Redis(server) => server.restart(),
+        }
+    }
+
+    /// What stands there of holders and waiters.
+    pub(crate) fn left(&self) -> Vec<String> {
+        match self {
+            Server::Etcd(server) => server.keys(&format!("{NAME}/")),
+            Server::Postgres(server) => {
+                let locks = "SELECT pid, mode, granted FROM pg_locks WHERE locktype = 'advisory'";
+                server.psql(locks).lines().map(str::to_owned).collect()
+            }
+            Server::Redis(server) => {
+                let keys = server.cli(&["--scan"]);
+                // The counter stays, and so do, for a minute, the marks of those who gave up: they hold no place.
+                let is_left = |key: &&str| !key.ends_with(":token") && !key.contains(":gone:");
+                keys.lines().filter(is_left).map(str::to_owned).collect()
+            }
+        }
+    }
+}
+
+/// The server's processes: those of its connections are its children.
+fn processes(server: &PostgresServer) -> Vec<u32> {
+    let status = server.socket_dir().join("data/postmaster.pid");
+    let status = fs::read_to_string(status).expect("it runs");
+    let first: u32 = status
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .parse()
+        .expect("a number");
+    let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+    let children = children.unwrap_or_default();
+    let children = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    let mut all: Vec<u32> = [first].into_iter().chain(children).collect();
+    // One may end by itself while we look.
+    all.retain(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(false));
+    all
+}

@@ -1,0 +1,1 @@
+//! The same judge without checks finds what it is there for.
