@@ -67,4 +67,4 @@ macro_rules! engines {
     )*};
 }
 
-engines! { etcd Etcd etcd3 Etcd3 redis Redis }
+engines! { etcd Etcd etcd3 Etcd3 postgres Postgres redis Redis }
