@@ -39,7 +39,9 @@ fn registry() -> Registry {
 }
 
 fn commands(session: &mut Session, words: &[&str]) -> bool {
-    sneck_testkit::judge::court::obey(session, words) || party::obey(session, words)
+    sneck_testkit::judge::court::obey(session, words)
+        || party::obey(session, words)
+        || unchecked::obey(session, words)
 }
 
 sneck_testkit::entry!(registry, commands);
