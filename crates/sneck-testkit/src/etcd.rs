@@ -259,27 +259,35 @@ impl EtcdServer {
     pub fn replace(&mut self, member: usize) {
         self.wipe(member);
         let name = format!("m{member}");
-        let list = self.etcdctl(&["member", "list"]);
+        let list = self.patiently(&["member", "list"]);
         let line = list
             .lines()
             .find(|line| line.contains(&format!(" {name},")));
         let id = line.and_then(|line| line.split(',').next());
-        let _ = self.etcdctl(&["member", "remove", id.expect("it is a member")]);
+        self.patiently(&["member", "remove", id.expect("it is a member")]);
         let peer = format!("--peer-urls=http://127.0.0.1:{}", self.members[member].peer);
-        // Not before those who are left have seen each other for a while.
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let added = self.command(&["member", "add", &name, &peer]).output();
-            let added = added.expect("etcdctl");
-            if added.status.success() {
-                break;
-            }
-            let problem = String::from_utf8_lossy(&added.stderr);
-            assert!(Instant::now() < deadline, "it cannot be added: {problem}");
-            thread::sleep(Duration::from_millis(100));
-        }
+        self.patiently(&["member", "add", &name, &peer]);
         self.launch(member, State::Existing);
         assert!(self.is_ready_soon(member), "{}", self.log(member));
+    }
+
+    /// What `etcdctl` prints once it succeeds: not before those who are left have a leader and have seen each other for a while.
+    fn patiently(&self, arguments: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.command(arguments).output().expect("etcdctl");
+            let problem = String::from_utf8_lossy(&output.stderr);
+            // It timed out, and was done all the same.
+            if output.status.success()
+                || ["ot found", "already exists"]
+                    .iter()
+                    .any(|w| problem.contains(w))
+            {
+                return String::from_utf8_lossy(&output.stdout).into_owned();
+            }
+            assert!(Instant::now() < deadline, "{arguments:?}: {problem}");
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// The member that leads.

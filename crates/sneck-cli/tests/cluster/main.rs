@@ -8,6 +8,7 @@
 //! | `faults.rs` | the faults, and how each is brought |
 //! | `tally.rs` | what came of many |
 //! | `seeded.rs` | every fault there is, in an order of chance |
+//! | `refused.rs` | who is kept out is told so |
 //! | `unchecked.rs` | the same judge without checks finds what it is there for |
 //!
 //! Not for: one fault looked at closely (each engine's own `faults.rs`), the contract (`conformance.rs` there).
@@ -20,6 +21,7 @@
 
 mod faults;
 mod party;
+mod refused;
 mod seeded;
 mod server;
 mod tally;

@@ -3,12 +3,12 @@
 //! Not for: which faults there are (`faults.rs`).
 
 use crate::registry;
+use rustix::process::{Pid, Signal, kill_process};
 use sneck::protocol::{Capabilities, Restart};
 use sneck::{Lock, Place};
 use sneck_testkit::etcd::EtcdServer;
 use sneck_testkit::postgres::PostgresServer;
 use sneck_testkit::redis::RedisServer;
-use sneck_testkit::sys;
 use std::fmt;
 use std::fs;
 use std::time::Duration;
@@ -119,7 +119,7 @@ impl Server {
     pub(crate) fn stand_still(&mut self) {
         match self {
             Server::Etcd(server) => (0..server.members()).for_each(|m| server.pause(m)),
-            Server::Postgres(server) => processes(server).into_iter().for_each(sys::stop),
+            Server::Postgres(server) => signal(server, Signal::STOP),
             Server::Redis(server) => server.signal("STOP"),
         }
     }
@@ -128,7 +128,7 @@ impl Server {
     pub(crate) fn go_on(&mut self) {
         match self {
             Server::Etcd(server) => (0..server.members()).for_each(|m| server.go_on(m)),
-            Server::Postgres(server) => processes(server).into_iter().for_each(sys::go_on),
+            Server::Postgres(server) => signal(server, Signal::CONT),
             Server::Redis(server) => server.signal("CONT"),
         }
     }
@@ -169,23 +169,20 @@ impl Server {
     }
 }
 
-/// The server's processes: those of its connections are its children.
-fn processes(server: &PostgresServer) -> Vec<u32> {
+/// To the server's processes: those of its connections are its children. The first one comes first, and has no more children then.
+fn signal(server: &PostgresServer, signal: Signal) {
     let status = server.socket_dir().join("data/postmaster.pid");
     let status = fs::read_to_string(status).expect("it runs");
-    let first: u32 = status
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .parse()
-        .expect("a number");
+    let first = status.lines().next().unwrap_or_default().to_owned();
+    let send = |pid: &str| {
+        let pid = pid.parse().ok().and_then(Pid::from_raw);
+        // One may end by itself while we look.
+        let _ = kill_process(pid.expect("a number"), signal);
+    };
+    send(&first);
     let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
-    let children = children.unwrap_or_default();
-    let children = children
+    children
+        .unwrap_or_default()
         .split_whitespace()
-        .filter_map(|pid| pid.parse().ok());
-    let mut all: Vec<u32> = [first].into_iter().chain(children).collect();
-    // One may end by itself while we look.
-    all.retain(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(false));
-    all
+        .for_each(send);
 }
