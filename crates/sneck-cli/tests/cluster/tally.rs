@@ -44,9 +44,11 @@ impl Tally {
     }
 
     pub(crate) fn add(&mut self, verdict: &Verdict) {
+        for (kind, count) in &verdict.faults {
+            self.rows.entry(kind.clone()).or_default().count += count;
+        }
         for after in &verdict.after {
             let row = self.rows.entry(after.kind.clone()).or_default();
-            row.count += 1;
             row.longest = row.longest.max(after.took.unwrap_or(Duration::MAX));
         }
         self.entries += verdict.entries;

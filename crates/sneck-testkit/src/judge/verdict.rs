@@ -103,7 +103,9 @@ pub struct Verdict {
     pub gave_up: usize,
     /// Why parties could not acquire, and how often.
     pub troubles: HashMap<String, usize>,
-    /// After each fault, in order.
+    /// Which faults there were, and how often.
+    pub faults: HashMap<String, usize>,
+    /// How long it took after each, in order; some have more than one end.
     pub after: Vec<After>,
     /// The shortest time from the end of a connection inside (its party died) to the next entry.
     pub nearest: Option<Duration>,
@@ -188,7 +190,9 @@ impl Scan {
                     *end = *at;
                 }
             }
-            What::Fault(_) => {}
+            What::Fault(kind) => {
+                *self.verdict.faults.entry(kind.clone()).or_default() += 1;
+            }
             What::Due(kind) => self.due.push((*at, kind.clone())),
             What::Forgot => self.forgot = *at,
         }
@@ -486,6 +490,7 @@ mod tests {
             took: Some(Duration::from_millis(took)),
         };
         let verdict = of(&with(50));
+        assert_eq!(verdict.faults[&kind()], 1);
         assert_eq!(
             (verdict.violations, verdict.after),
             (vec![], vec![after(48)])
