@@ -37,7 +37,10 @@ pub(crate) enum Kind {
     ServerKilled,
     /// One of several.
     LeaderKilled,
+    /// Without the tokens' growing less: Redis goes by its clock, one of several members is told by the others.
     DataLost,
+    /// The tokens with it.
+    AllLost,
     /// The server's wall clock goes an hour ahead, and back.
     ServerClock,
     /// A party's wall clock steps by an hour while it takes turns.
@@ -62,6 +65,7 @@ impl fmt::Display for Kind {
             Kind::ServerKilled => "server-killed",
             Kind::LeaderKilled => "leader-killed",
             Kind::DataLost => "data-lost",
+            Kind::AllLost => "all-lost",
             Kind::ServerClock => "server-clock",
             Kind::ClientClock => "client-clock",
             Kind::ClientNamespace => "client-namespace",
@@ -69,8 +73,15 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Whether there is time for what takes long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Time {
+    Short,
+    Ample,
+}
+
 /// Those that can befall this engine.
-pub(crate) fn of(engine: Engine) -> Vec<Kind> {
+pub(crate) fn of(engine: Engine, time: Time) -> Vec<Kind> {
     let mut all = vec![
         Kind::HolderStopped,
         Kind::WaiterStopped,
@@ -89,6 +100,7 @@ pub(crate) fn of(engine: Engine) -> Vec<Kind> {
     match engine {
         Engine::Redis => all.extend([Kind::DataLost, Kind::ServerClock]),
         Engine::Etcd3 => all.extend([Kind::DataLost, Kind::LeaderKilled]),
+        Engine::Etcd | Engine::Postgres if time == Time::Ample => all.push(Kind::AllLost),
         Engine::Etcd | Engine::Postgres => {}
     }
     all
@@ -171,7 +183,7 @@ impl World {
                 self.soon(kind);
             }
             Kind::LeaderKilled => self.kill_leader(kind),
-            Kind::DataLost => self.lose_data(kind),
+            Kind::DataLost | Kind::AllLost => self.lose_data(kind),
             Kind::ServerClock => {
                 for ahead in [3600, 0] {
                     self.may_forget(true);
@@ -254,18 +266,14 @@ impl World {
     }
 
     fn lose_data(&mut self, kind: Kind) {
-        let forgets = matches!(self.server, Server::Redis(_));
+        let forgets = self.engine != Engine::Etcd3;
         self.may_forget(forgets);
-        match &mut self.server {
-            Server::Redis(server) => assert_eq!(server.cli(&["FLUSHALL"]), "OK"),
-            Server::Etcd(server) => {
-                let member = self.dice.below(server.members() as u64) as usize;
-                server.kill9(member);
-                server.replace(member);
-            }
-            Server::Postgres(_) => {}
+        let chance = self.dice.below(3) as usize;
+        self.server.lose_data(chance);
+        self.may_forget(forgets);
+        if kind == Kind::AllLost {
+            self.begins_anew();
         }
-        self.may_forget(forgets);
         self.soon(kind);
     }
 

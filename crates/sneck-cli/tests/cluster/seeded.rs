@@ -4,7 +4,7 @@
 //!
 //! Not for: that violations are found (`unchecked.rs`).
 
-use crate::faults::{self, Kind};
+use crate::faults::{self, Kind, Time};
 use crate::server::Engine;
 use crate::tally::Tally;
 use crate::world::World;
@@ -14,12 +14,16 @@ use std::time::{Duration, Instant};
 
 fn rage(engine: Engine) {
     let seconds = std::env::var("SNECK_CLUSTER_SECONDS").unwrap_or_default();
+    let time = match seconds.is_empty() {
+        true => Time::Short,
+        false => Time::Ample,
+    };
     let end = Instant::now() + Duration::from_secs_f64(seconds.parse().unwrap_or(0.0));
     let mut tally = Tally::new(engine);
     let mut seed = Dice::seed("SNECK_SEED");
     loop {
         println!("{engine}: SNECK_SEED={seed}");
-        tally.add(&one_world(engine, seed));
+        tally.add(&one_world(engine, seed, time));
         if Instant::now() >= end {
             break;
         }
@@ -28,9 +32,9 @@ fn rage(engine: Engine) {
     println!("{tally}");
 }
 
-fn one_world(engine: Engine, seed: u64) -> sneck_testkit::judge::Verdict {
+fn one_world(engine: Engine, seed: u64, time: Time) -> sneck_testkit::judge::Verdict {
     let mut dice = Dice::new(seed);
-    let mut kinds = dice.shuffled(faults::of(engine));
+    let mut kinds = dice.shuffled(faults::of(engine, time));
     // Its tokens do not grow over lost data *and* a clock set back; so no data is lost after that.
     kinds.sort_by_key(|kind| *kind == Kind::ServerClock);
     let mut world = World::start(engine, Checks::On, dice);

@@ -3,14 +3,12 @@
 //! Not for: which faults there are (`faults.rs`).
 
 use crate::registry;
-use rustix::process::{Pid, Signal, kill_process};
 use sneck::protocol::{Capabilities, Restart};
 use sneck::{Lock, Place};
 use sneck_testkit::etcd::EtcdServer;
 use sneck_testkit::postgres::PostgresServer;
 use sneck_testkit::redis::RedisServer;
 use std::fmt;
-use std::fs;
 use std::time::Duration;
 
 /// How long a lease lasts in these tests, and how much longer others are kept out. Short, since many are waited for; the delay is long enough for a busy machine to end a process.
@@ -119,7 +117,7 @@ impl Server {
     pub(crate) fn stand_still(&mut self) {
         match self {
             Server::Etcd(server) => (0..server.members()).for_each(|m| server.pause(m)),
-            Server::Postgres(server) => signal(server, Signal::STOP),
+            Server::Postgres(server) => server.signal("STOP"),
             Server::Redis(server) => server.signal("STOP"),
         }
     }
@@ -128,7 +126,7 @@ impl Server {
     pub(crate) fn go_on(&mut self) {
         match self {
             Server::Etcd(server) => (0..server.members()).for_each(|m| server.go_on(m)),
-            Server::Postgres(server) => signal(server, Signal::CONT),
+            Server::Postgres(server) => server.signal("CONT"),
             Server::Redis(server) => server.signal("CONT"),
         }
     }
@@ -151,6 +149,24 @@ impl Server {
         }
     }
 
+    /// All that it has, those who hold and wait and the tokens too. Of several members one loses it, by chance.
+    pub(crate) fn lose_data(&mut self, chance: usize) {
+        match self {
+            Server::Etcd(server) if server.members() > 1 => {
+                let member = chance % server.members();
+                server.kill9(member);
+                server.replace(member);
+            }
+            Server::Etcd(server) => {
+                server.kill9(0);
+                server.wipe(0);
+                server.restart();
+            }
+            Server::Postgres(server) => server.lose_data(),
+            Server::Redis(server) => assert_eq!(server.cli(&["FLUSHALL"]), "OK"),
+        }
+    }
+
     /// What stands there of holders and waiters.
     pub(crate) fn left(&self) -> Vec<String> {
         match self {
@@ -167,22 +183,4 @@ impl Server {
             }
         }
     }
-}
-
-/// To the server's processes: those of its connections are its children. The first one comes first, and has no more children then.
-fn signal(server: &PostgresServer, signal: Signal) {
-    let status = server.socket_dir().join("data/postmaster.pid");
-    let status = fs::read_to_string(status).expect("it runs");
-    let first = status.lines().next().unwrap_or_default().to_owned();
-    let send = |pid: &str| {
-        let pid = pid.parse().ok().and_then(Pid::from_raw);
-        // One may end by itself while we look.
-        let _ = kill_process(pid.expect("a number"), signal);
-    };
-    send(&first);
-    let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
-    children
-        .unwrap_or_default()
-        .split_whitespace()
-        .for_each(send);
 }

@@ -98,9 +98,9 @@ impl World {
 
     /// From now on somebody has to get in soon. How often somebody did before.
     pub(crate) fn due(&mut self, kind: Kind) -> u64 {
-        let before = self.note.entries();
         self.note.note("-", &What::Due(kind.to_string()));
-        before
+        // Only now: an entry between the two would not count.
+        self.note.entries()
     }
 
     pub(crate) fn until_somebody_enters(&mut self, before: u64) {
@@ -122,6 +122,14 @@ impl World {
     /// The server forgets who holds: now, or meanwhile.
     pub(crate) fn forgets(&mut self) {
         self.note.note("-", &What::Forgot);
+    }
+
+    /// All go, and come again, to a resource that somebody has put in order: for servers whose tokens begin anew.
+    pub(crate) fn begins_anew(&mut self) {
+        self.note.close();
+        self.parties.iter_mut().for_each(Party::goes);
+        self.note.note("-", &What::Epoch);
+        (0..self.parties.len()).for_each(|party| self.come(party, &[]));
     }
 
     /// All go, nothing is left, and the judge judges. With what it wrote down.

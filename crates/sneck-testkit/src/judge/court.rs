@@ -238,6 +238,10 @@ impl Bench {
                     connection: 0,
                 };
                 let what = What::read(&what.join(" ")).expect("a note that makes sense");
+                if what == What::Epoch {
+                    state.register = Register::default();
+                    state.closes = false;
+                }
                 state.note(&about, what)
             }
             ["inside"] => {

@@ -40,6 +40,8 @@ pub enum What {
     Due(String),
     /// The server forgot who holds, or ended a lease before its time, as its engine says that it may.
     Forgot,
+    /// The server's tokens begin anew, and so does the judge's register: somebody put the resource in order, while no party was there.
+    Epoch,
 }
 
 /// One line of the log.
@@ -79,6 +81,7 @@ impl fmt::Display for What {
             What::Fault(kind) => write!(f, "fault {kind}"),
             What::Due(kind) => write!(f, "due {kind}"),
             What::Forgot => f.write_str("forgot"),
+            What::Epoch => f.write_str("epoch"),
         }
     }
 }
@@ -124,6 +127,7 @@ impl What {
             ("fault", _) => What::Fault(rest.to_owned()),
             ("due", _) => What::Due(rest.to_owned()),
             ("forgot", _) => What::Forgot,
+            ("epoch", _) => What::Epoch,
             _ => return None,
         })
     }

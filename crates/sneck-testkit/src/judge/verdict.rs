@@ -195,6 +195,10 @@ impl Scan {
             }
             What::Due(kind) => self.due.push((*at, kind.clone())),
             What::Forgot => self.forgot = *at,
+            What::Epoch => {
+                self.highest = 0;
+                self.latest = None;
+            }
         }
     }
 
@@ -467,6 +471,14 @@ mod tests {
             assert_eq!(found.len(), 1 + more, "{found:?}");
             assert!(found.contains(&Violation::TokensFall { at, tokens }));
         }
+    }
+
+    #[test]
+    fn tokens_may_begin_anew_where_the_judge_was_told() {
+        let with =
+            |more: &str| format!("1 a 1 enter 5 ok\n2 a 1 leave 5 ok\n{more}\n4 b 2 enter 1 ok");
+        assert_eq!(violations(&with("3 - 0 epoch")), []);
+        assert_eq!(violations(&with("")).len(), 2);
     }
 
     #[test]
