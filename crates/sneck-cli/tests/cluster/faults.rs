@@ -139,11 +139,13 @@ impl World {
                 self.silence(kind, waiter);
             }
             Kind::Cut => {
+                self.may_forget(self.engine.ends_with_connections());
                 for party in 0..self.parties.len() {
                     if self.dice.below(2) == 0 {
                         self.parties[party].cut();
                     }
                 }
+                self.may_forget(self.engine.ends_with_connections());
                 self.soon(kind);
             }
             Kind::Slow => {
@@ -165,7 +167,9 @@ impl World {
                 self.sleep(Duration::from_millis(200), LEASE);
                 // What was lost stays lost: only new connections are of use.
                 self.parties[party].heal();
+                self.may_forget(self.engine.ends_with_connections());
                 self.parties[party].cut();
+                self.may_forget(self.engine.ends_with_connections());
                 self.soon(kind);
             }
             Kind::ServerStopped => {

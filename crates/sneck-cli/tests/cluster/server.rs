@@ -64,6 +64,11 @@ impl Engine {
     pub(crate) fn forgets(self) -> bool {
         self.capabilities().restart == Restart::Freed
     }
+
+    /// Whether a lease ends with its connection, at once and without a lock delay: whoever is inside is told then, and may be in the middle of something. Where it does not, a lease outlives its connections.
+    pub(crate) fn ends_with_connections(self) -> bool {
+        self == Engine::Postgres
+    }
 }
 
 /// The lock at this place, as it is written.
