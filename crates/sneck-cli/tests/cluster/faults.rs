@@ -4,11 +4,13 @@
 //!
 //! Not for: what must hold (`sneck_testkit::judge::verdict`).
 
+use crate::party::Style;
 use crate::server::{DELAY, Engine, Server, TTL};
 use crate::world::World;
+use rustix::process::Signal;
+use sneck_testkit::Folder;
 use sneck_testkit::judge::What;
 use sneck_testkit::proxy::Proxy;
-use sneck_testkit::{Folder, sys};
 use std::fmt;
 use std::fs;
 use std::thread;
@@ -18,6 +20,16 @@ use std::time::Duration;
 pub(crate) enum Kind {
     /// A holder stands still until somebody else was in, and goes on.
     HolderStopped,
+    /// A sneck whose command is inside stands still, and the command does not.
+    SneckStopped,
+    /// The command stands still, and sneck does not: nothing is lost.
+    CommandStopped,
+    /// Both stand still.
+    BothStopped,
+    /// And so does whatever sneck has set to end the command: the whole machine, say.
+    AllStopped,
+    SneckKilled,
+    CommandKilled,
     /// A waiter stands still for a while.
     WaiterStopped,
     HolderKilled,
@@ -53,6 +65,12 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::HolderStopped => "holder-stopped",
+            Kind::SneckStopped => "sneck-stopped",
+            Kind::CommandStopped => "command-stopped",
+            Kind::BothStopped => "both-stopped",
+            Kind::AllStopped => "all-stopped",
+            Kind::SneckKilled => "sneck-killed",
+            Kind::CommandKilled => "command-killed",
             Kind::WaiterStopped => "waiter-stopped",
             Kind::HolderKilled => "holder-killed",
             Kind::WaiterKilled => "waiter-killed",
@@ -84,6 +102,12 @@ pub(crate) enum Time {
 pub(crate) fn of(engine: Engine, time: Time) -> Vec<Kind> {
     let mut all = vec![
         Kind::HolderStopped,
+        Kind::SneckStopped,
+        Kind::CommandStopped,
+        Kind::BothStopped,
+        Kind::AllStopped,
+        Kind::SneckKilled,
+        Kind::CommandKilled,
         Kind::WaiterStopped,
         Kind::HolderKilled,
         Kind::WaiterKilled,
@@ -115,15 +139,21 @@ impl World {
         self.note.note("-", &What::Fault(kind.to_string()));
         match kind {
             Kind::HolderStopped => {
-                let holder = self.holder();
+                let holder = self.holder(Some(Style::Library));
                 self.stop(kind, holder);
             }
             Kind::WaiterStopped => {
                 let waiter = self.waiter();
                 self.stop(kind, waiter);
             }
+            Kind::SneckStopped
+            | Kind::CommandStopped
+            | Kind::BothStopped
+            | Kind::AllStopped
+            | Kind::SneckKilled
+            | Kind::CommandKilled => self.befall_a_command(kind),
             Kind::HolderKilled => {
-                let holder = self.holder();
+                let holder = self.holder(Some(Style::Library));
                 self.kill(kind, holder);
             }
             Kind::WaiterKilled => {
@@ -131,7 +161,7 @@ impl World {
                 self.kill(kind, waiter);
             }
             Kind::HolderSilent => {
-                let holder = self.holder();
+                let holder = self.holder(None);
                 self.silence(kind, holder);
             }
             Kind::WaiterSilent => {
@@ -237,10 +267,10 @@ impl World {
 
     fn stop(&mut self, kind: Kind, party: usize) {
         self.about(party, &What::Pause);
-        sys::stop(self.parties[party].pid());
+        self.parties[party].signal(Signal::STOP);
         self.soon(kind);
         self.sleep(Duration::ZERO, LEASE / 2);
-        sys::go_on(self.parties[party].pid());
+        self.parties[party].signal(Signal::CONT);
         self.about(party, &What::GoesOn);
     }
 
@@ -248,6 +278,48 @@ impl World {
         self.parties[party].kill();
         self.soon(kind);
         self.come(party, &[]);
+    }
+
+    /// The command does not know of leases; so nobody's standing still is an excuse, unless there is nobody left to end it.
+    fn befall_a_command(&mut self, kind: Kind) {
+        let party = self.holder(Some(Style::Command));
+        let send = |world: &World, signal: Signal| {
+            let runs = world.parties[party].runs();
+            match kind {
+                Kind::CommandStopped | Kind::CommandKilled => runs.signal_command(signal),
+                Kind::BothStopped => {
+                    runs.signal_command(signal);
+                    runs.signal_sneck(signal);
+                }
+                Kind::AllStopped => runs.signal_all(signal),
+                _ => runs.signal_sneck(signal),
+            }
+        };
+        match kind {
+            Kind::SneckKilled | Kind::CommandKilled => {
+                send(self, Signal::KILL);
+                self.soon(kind);
+            }
+            Kind::CommandStopped => {
+                send(self, Signal::STOP);
+                self.sleep(Duration::ZERO, LEASE * 3 / 2);
+                self.note.let_go();
+                send(self, Signal::CONT);
+                self.soon(kind);
+            }
+            _ => {
+                if kind == Kind::AllStopped {
+                    self.about(party, &What::Pause);
+                }
+                send(self, Signal::STOP);
+                self.soon(kind);
+                self.sleep(Duration::ZERO, LEASE / 2);
+                send(self, Signal::CONT);
+                if kind == Kind::AllStopped {
+                    self.about(party, &What::GoesOn);
+                }
+            }
+        }
     }
 
     fn silence(&mut self, kind: Kind, party: usize) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `server.rs` | the engines under one name: what is done to a server, what is left at it |
 //! | `party.rs` | who takes turns: processes that hold by the library |
+//! | `command.rs` | who takes turns by `sneck run` |
 //! | `world.rs` | a server, a judge, parties with a link each, and the test's hand in it |
 //! | `faults.rs` | the faults, and how each is brought |
 //! | `tally.rs` | what came of many |
@@ -19,6 +20,7 @@
     reason = "the library's own rules: tests sleep, write and look at the clock"
 )]
 
+mod command;
 mod faults;
 mod party;
 mod refused;

@@ -1,10 +1,12 @@
-//! Who takes turns: processes that acquire, change what the judge keeps, and release, by the library.
+//! Who takes turns by the library: processes that acquire, change what the judge keeps, and release.
 //!
-//! Not for: what is done to them (`faults.rs`).
+//! Not for: those that run a command under the lock (`command.rs`), what is done to them (`faults.rs`).
 
 use crate::CHILD_ENTRY;
+use crate::command::Runs;
 use crate::registry;
 use crate::server::lock;
+use rustix::process::Signal;
 use sneck::{ErrorKind, Waiting};
 use sneck_testkit::child::{Start, say};
 use sneck_testkit::dice::Dice;
@@ -19,44 +21,95 @@ use std::time::Duration;
 pub(crate) struct Party {
     pub(crate) name: String,
     pub(crate) links: Vec<Proxy>,
+    style: Style,
+    place: String,
     setup: Setup,
-    life: Option<Child>,
+    life: Option<Life>,
+}
+
+/// How it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    Library,
+    Command,
+}
+
+impl Style {
+    /// How the names of those begin.
+    pub(crate) fn letter(self) -> &'static str {
+        match self {
+            Style::Library => "p",
+            Style::Command => "c",
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Life {
+    Library(Child),
+    Command(Runs),
 }
 
 impl Party {
-    pub(crate) fn new(name: String, links: Vec<Proxy>, place: &str) -> Party {
+    pub(crate) fn new(style: Style, number: usize, links: Vec<Proxy>, place: &str) -> Party {
         let setup = Setup::new(registry, |_| place.to_owned(), Waiting::Best, CHILD_ENTRY);
         Party {
-            name,
+            name: format!("{}{number}", style.letter()),
             links,
+            style,
+            place: place.to_owned(),
             setup,
             life: None,
         }
     }
 
-    /// It comes, and takes turns from now on; by way of another program, if one is named.
-    pub(crate) fn come(&mut self, judge: u16, seed: u64, program: &[&str]) {
-        let mut child = Start::wrapped(&self.setup, program).child();
-        child.tell(&format!("come-and-go {judge} {} {seed}", self.name));
-        self.life = Some(child);
+    pub(crate) fn style(&self) -> Style {
+        self.style
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.life.as_ref().expect("it lives").pid()
+    /// It comes, and takes turns from now on; by way of another program, if one is named.
+    pub(crate) fn come(&mut self, judge: u16, seed: u64, program: &[&str]) {
+        self.life = Some(match self.style {
+            Style::Library => {
+                let mut child = Start::wrapped(&self.setup, program).child();
+                child.tell(&format!("come-and-go {judge} {} {seed}", self.name));
+                Life::Library(child)
+            }
+            Style::Command => Life::Command(Runs::begin(&self.name, &self.place, judge, seed)),
+        });
+    }
+
+    /// To its process.
+    pub(crate) fn signal(&self, signal: Signal) {
+        match self.life.as_ref().expect("it lives") {
+            Life::Library(child) => sys::signal_process(child.pid(), signal),
+            Life::Command(_) => panic!("which of its processes?"),
+        }
+    }
+
+    /// What it runs.
+    pub(crate) fn runs(&self) -> &Runs {
+        match self.life.as_ref().expect("it lives") {
+            Life::Library(_) => panic!("it runs nothing"),
+            Life::Command(runs) => runs,
+        }
     }
 
     /// At one blow.
     pub(crate) fn kill(&mut self) {
-        let mut life = self.life.take().expect("it lives");
-        // Its own number: it may run under another program.
-        sys::signal_process(life.pid(), rustix::process::Signal::KILL);
-        life.kill();
+        self.signal(Signal::KILL);
+        if let Some(Life::Library(mut child)) = self.life.take() {
+            // It may run under another program.
+            child.kill();
+        }
     }
 
     /// Until it has had enough, after the judge has closed.
     pub(crate) fn goes(&mut self) {
-        let mut life = self.life.take().expect("it lives");
-        life.hear("done");
+        match self.life.take().expect("it lives") {
+            Life::Library(mut child) => drop(child.hear("done")),
+            Life::Command(mut runs) => runs.goes(),
+        }
     }
 
     pub(crate) fn silent(&self) {

@@ -13,6 +13,8 @@ use std::time::Duration;
 struct Row {
     count: usize,
     longest: Duration,
+    /// The shortest time by which one who died inside was dead before the next one came.
+    dead: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,7 @@ impl Tally {
         for after in &verdict.after {
             let row = self.rows.entry(after.kind.clone()).or_default();
             row.longest = row.longest.max(after.took.unwrap_or(Duration::MAX));
+            row.dead = [row.dead, after.dead].into_iter().flatten().min();
         }
         self.entries += verdict.entries;
         self.writes += verdict.writes;
@@ -67,14 +70,19 @@ impl fmt::Display for Tally {
         let bound = TTL + DELAY + SLACK;
         writeln!(
             f,
-            "| fault | engine | times | longest until somebody was in, s | asserted, s |"
+            "| fault | engine | times | longest until somebody was in, s | asserted, s | dead before the next, s |"
         )?;
         for (kind, row) in &self.rows {
-            let Row { count, longest } = row;
+            let Row {
+                count,
+                longest,
+                dead,
+            } = row;
             let (longest, bound) = (longest.as_secs_f64(), bound.as_secs());
+            let dead = dead.map_or(String::new(), |dead| format!("{:.2}", dead.as_secs_f64()));
             writeln!(
                 f,
-                "| {kind} | {engine} | {count} | {longest:.2} | {bound} |"
+                "| {kind} | {engine} | {count} | {longest:.2} | {bound} | {dead} |"
             )?;
         }
         let Tally {

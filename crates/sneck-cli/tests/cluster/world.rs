@@ -4,7 +4,7 @@
 
 use crate::CHILD_ENTRY;
 use crate::faults::Kind;
-use crate::party::Party;
+use crate::party::{Party, Style};
 use crate::server::{DELAY, Engine, Server, TTL};
 use sneck_testkit::PATIENCE;
 use sneck_testkit::block::until;
@@ -17,8 +17,14 @@ use std::time::{Duration, Instant};
 /// After a fault somebody gets in within ttl, delay, and this. Generous: it is for machines that do other things too; what is measured stands in the table.
 pub(crate) const SLACK: Duration = Duration::from_secs(15);
 
-/// So many take turns.
-const PARTIES: usize = 4;
+/// These take turns.
+const PARTIES: [Style; 5] = [
+    Style::Library,
+    Style::Library,
+    Style::Library,
+    Style::Command,
+    Style::Command,
+];
 
 /// So many lines of the log are shown where a world ends badly.
 const LAST: usize = 60;
@@ -37,15 +43,15 @@ impl World {
     pub(crate) fn start(engine: Engine, checks: Checks, dice: Dice) -> World {
         let server = Server::start(engine);
         let court = Court::open(CHILD_ENTRY, checks);
-        let party = |number: usize| {
+        let party = |(number, style): (usize, Style)| {
             let ports = server.ports();
             let links: Vec<Proxy> = ports.into_iter().map(Proxy::to_port).collect();
             let ports: Vec<u16> = links.iter().map(Proxy::port).collect();
-            Party::new(format!("p{number}"), links, &engine.place(&ports))
+            Party::new(style, number, links, &engine.place(&ports))
         };
         World {
             engine,
-            parties: (1..=PARTIES).map(party).collect(),
+            parties: (1..).zip(PARTIES).map(party).collect(),
             server,
             dice,
             note: Note::to(court.port()),
@@ -67,9 +73,9 @@ impl World {
         self.parties[party].come(self.court.port(), seed, program);
     }
 
-    /// Keep a holder inside: which one.
-    pub(crate) fn holder(&mut self) -> usize {
-        self.note.catch();
+    /// Keep a holder inside, of this style if one is named: which one.
+    pub(crate) fn holder(&mut self, style: Option<Style>) -> usize {
+        self.note.catch(style.map_or("", Style::letter));
         let mut caught = None;
         until("somebody holds it", || {
             caught = self.note.caught();
@@ -80,13 +86,14 @@ impl World {
         found.expect("one of ours")
     }
 
-    /// One who is not inside.
+    /// One who is not inside, and holds by the library.
     pub(crate) fn waiter(&mut self) -> usize {
         let inside = self.note.inside();
         let all: Vec<usize> = (0..self.parties.len()).collect();
         let outside: Vec<usize> = all
             .into_iter()
             .filter(|party| !inside.contains(&self.parties[*party].name))
+            .filter(|party| self.parties[*party].style() == Style::Library)
             .collect();
         *self.dice.one_of(&outside)
     }

@@ -152,8 +152,8 @@ struct State {
 #[derive(Debug, PartialEq, Eq)]
 enum Catch {
     Nobody,
-    /// The next one who comes in.
-    Next,
+    /// The next one who comes in under a name that begins so.
+    Next(String),
     /// The one of this connection.
     Of(u64),
 }
@@ -199,7 +199,8 @@ impl Bench {
                     state.entries += 1;
                     let who = (party.connection, party.name.clone());
                     state.inside.push(who);
-                    if state.catch == Catch::Next {
+                    if matches!(&state.catch, Catch::Next(begins) if party.name.starts_with(begins))
+                    {
                         state.catch = Catch::Of(party.connection);
                     }
                 }
@@ -248,8 +249,8 @@ impl Bench {
                 let names = state.inside.iter().map(|(_, name)| name.as_str());
                 names.collect::<Vec<_>>().join(" ")
             }
-            ["catch"] => {
-                state.catch = Catch::Next;
+            ["catch", begins @ ..] => {
+                state.catch = Catch::Next(begins.concat());
                 "ok".to_owned()
             }
             ["caught"] => {

@@ -22,7 +22,7 @@
 //! | `stays` | `yes`: the test keeps this party inside; `no` |
 //! | `gave-up`, `trouble TEXT` | `ok` |
 //!
-//! and of the test: `note NAME WHAT…` (see [`log::What`]), `inside`, `catch`, `caught`, `let-go`, `entries`, `counter`, `close`.
+//! and of the test: `note NAME WHAT…` (see [`log::What`]), `inside`, `catch [NAME]`, `caught`, `let-go`, `entries`, `counter`, `close`.
 //!
 //! Not for: bringing faults, knowing any engine, readers (one party at a time is what is judged).
 

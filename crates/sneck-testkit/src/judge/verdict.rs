@@ -84,6 +84,8 @@ pub struct After {
     pub kind: String,
     /// None: nobody ever.
     pub took: Option<Duration>,
+    /// Where somebody had died inside: how long before.
+    pub dead: Option<Duration>,
 }
 
 /// What a log shows.
@@ -107,8 +109,6 @@ pub struct Verdict {
     pub faults: HashMap<String, usize>,
     /// How long it took after each, in order; some have more than one end.
     pub after: Vec<After>,
-    /// The shortest time from the end of a connection inside (its party died) to the next entry.
-    pub nearest: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -130,7 +130,7 @@ struct Scan {
     /// Since when and until when each party stood still.
     still: HashMap<String, Vec<(u64, u64)>>,
     forgot: u64,
-    /// The last death inside that no entry has followed yet.
+    /// The last death inside that no entry has followed yet: the end of a connection.
     died: Option<u64>,
     due: Vec<(u64, String)>,
 }
@@ -143,7 +143,7 @@ pub fn judge(log: &[Entry], counter: Option<u64>, bound: Duration) -> Verdict {
         scan.next(entry, bound);
     }
     for (_, kind) in std::mem::take(&mut scan.due) {
-        scan.after(kind, None, bound);
+        scan.after(kind, None, None, bound);
     }
     if let Some(counter) = counter.filter(|counter| *counter != scan.counter) {
         let values = (scan.counter, counter);
@@ -236,13 +236,10 @@ impl Scan {
             return;
         }
         self.verdict.entries += 1;
+        let died = self.died.take();
         for (since, kind) in std::mem::take(&mut self.due) {
-            self.after(kind, Some(Duration::from_nanos(at - since)), bound);
-        }
-        if let Some(died) = self.died.take() {
-            let gap = Duration::from_nanos(at - died);
-            let nearest = self.verdict.nearest.map_or(gap, |n| n.min(gap));
-            self.verdict.nearest = Some(nearest);
+            let ago = |moment| Duration::from_nanos(at - moment);
+            self.after(kind, Some(ago(since)), died.map(ago), bound);
         }
         if let Some(earlier) = self.latest.filter(|earlier| *earlier >= token) {
             let tokens = (earlier, token);
@@ -280,12 +277,18 @@ impl Scan {
         self.counter = value;
     }
 
-    fn after(&mut self, kind: String, took: Option<Duration>, bound: Duration) {
+    fn after(
+        &mut self,
+        kind: String,
+        took: Option<Duration>,
+        dead: Option<Duration>,
+        bound: Duration,
+    ) {
         if took.is_none_or(|took| took > bound) {
             let kind = kind.clone();
             self.found(Violation::NobodyGotIn { kind, took });
         }
-        self.verdict.after.push(After { kind, took });
+        self.verdict.after.push(After { kind, took, dead });
     }
 }
 
@@ -500,6 +503,7 @@ mod tests {
         let after = |took| After {
             kind: kind(),
             took: Some(Duration::from_millis(took)),
+            dead: None,
         };
         let verdict = of(&with(50));
         assert_eq!(verdict.faults[&kind()], 1);
@@ -522,8 +526,9 @@ mod tests {
 
     #[test]
     fn how_long_before_the_next_one_somebody_inside_died_is_told() {
-        let verdict = of("1 a 1 enter 5 ok\n3 a 1 gone\n4 c 3 gone\n10 b 2 enter 6 ok");
-        assert_eq!(verdict.nearest, Some(Duration::from_millis(7)));
+        let log = "1 a 1 enter 5 ok\n2 - 0 due kill\n3 a 1 gone\n4 c 3 gone\n10 b 2 enter 6 ok";
+        let verdict = of(log);
+        assert_eq!(verdict.after[0].dead, Some(Duration::from_millis(7)));
         assert_eq!(verdict.violations, []);
     }
 }

@@ -178,9 +178,9 @@ impl Note {
         names.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Keeps the next one who comes in inside, until [`Note::let_go`].
-    pub fn catch(&mut self) {
-        self.ask("catch");
+    /// Keeps the next one who comes in under a name that begins so inside, until [`Note::let_go`].
+    pub fn catch(&mut self, begins: &str) {
+        self.ask(&format!("catch {begins}"));
     }
 
     /// Whom [`Note::catch`] has caught, and who is inside still.
