@@ -41,13 +41,15 @@ impl fmt::Display for Engine {
 impl Engine {
     /// The lock where these ports of 127.0.0.1 lead to.
     pub(crate) fn place(self, ports: &[u16]) -> String {
+        self.place_for(ports, TTL, DELAY)
+    }
+
+    /// The same, with leases of this length.
+    pub(crate) fn place_for(self, ports: &[u16], ttl: Duration, delay: Duration) -> String {
         let hosts: Vec<String> = ports.iter().map(|p| format!("127.0.0.1:{p}")).collect();
         let hosts = hosts.join(",");
-        let terms = format!(
-            "ttl={}ms&lock-delay={}ms",
-            TTL.as_millis(),
-            DELAY.as_millis()
-        );
+        let (ttl, delay) = (ttl.as_millis(), delay.as_millis());
+        let terms = format!("ttl={ttl}ms&lock-delay={delay}ms");
         match self {
             Engine::Etcd | Engine::Etcd3 => format!("etcd://{hosts}/{NAME}?{terms}"),
             Engine::Postgres => format!("postgres://postgres@{hosts}/postgres/{NAME}?{terms}"),

@@ -1,7 +1,9 @@
-//! The judge can find fault: one schedule, brought to each engine, that harms a resource which does not look at tokens, and does not harm one that does.
+//! The judge can find fault: two schedules, brought to each engine. The first harms a resource which does not look at tokens, and does not harm one that does:
 //!
 //! 1. A holds the lock, reads the counter, and asks its guard: it holds. 2. A stands still. 3. A's lease ends, B gets the lock, reads, writes, and goes. 4. A goes on, and writes what it had read.
 //! No engine can help that: A cannot know that it stood still.
+//!
+//! The second shows what the lock delay is for: 1. A's link falls silent. 2. Its lease ends by its own clock, and A begins to wind up, which takes a while. 3. Without a lock delay B is in before A is out.
 //!
 //! Not for: chance (`seeded.rs`).
 
@@ -12,7 +14,8 @@ use sneck::Waiting;
 use sneck_testkit::child::say;
 use sneck_testkit::judge::visitor::Visitor;
 use sneck_testkit::judge::{self, Checks, Court, Note, Verdict, Violation, What};
-use sneck_testkit::{Child, Session, Setup, sys};
+use sneck_testkit::proxy::Proxy;
+use sneck_testkit::{Child, PATIENCE, Session, Setup, sys};
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -32,9 +35,13 @@ struct Leaper {
 
 impl Leaper {
     fn in_at(place: &str, judge: u16, name: &str) -> Leaper {
+        Leaper::how("leap", place, judge, name)
+    }
+
+    fn how(how: &str, place: &str, judge: u16, name: &str) -> Leaper {
         let setup = Setup::new(registry, |_| place.to_owned(), Waiting::Best, CHILD_ENTRY);
         let mut child = setup.child();
-        child.tell(&format!("leap {judge} {name}"));
+        child.tell(&format!("{how} {judge} {name}"));
         child.hear("in");
         Leaper { child, setup }
     }
@@ -48,9 +55,9 @@ impl Leaper {
     }
 }
 
-/// The command `leap JUDGE NAME`: answers `in`, then `done`.
+/// The commands `leap JUDGE NAME` and `wind-up JUDGE NAME`: they answer `in`, then `done`.
 pub(crate) fn obey(session: &mut Session, words: &[&str]) -> bool {
-    let ["leap", judge, name] = words else {
+    let [how @ ("leap" | "wind-up"), judge, name] = words else {
         return false;
     };
     let port = judge.parse().expect("a port");
@@ -62,9 +69,14 @@ pub(crate) fn obey(session: &mut Session, words: &[&str]) -> bool {
     let value = judge.read().expect("the judge is there");
     let well = guard.ensure_held();
     say("in");
-    let go = session.setup.folder.join("go");
-    while !go.exists() {
-        thread::sleep(Duration::from_millis(1));
+    if *how == "wind-up" {
+        guard.until_lost(PATIENCE);
+        thread::sleep(WINDING_UP);
+    } else {
+        let go = session.setup.folder.join("go");
+        while !go.exists() {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
     if well.is_ok() {
         let _ = judge.write(token, value + 1).expect("the judge is there");
@@ -132,17 +144,53 @@ fn the_judge_finds_fault(engine: Engine) {
     assert_eq!((on.refused, on.writes, on.excused), (2, 1, 1));
 }
 
+/// How long A takes to be out once it knows.
+const WINDING_UP: Duration = Duration::from_secs(2);
+
+fn winds_up(server: &Server, engine: Engine, delay: Duration) -> Verdict {
+    let ttl = Duration::from_secs(2);
+    let court = Court::open(CHILD_ENTRY, Checks::Off);
+    let links: Vec<Proxy> = server.ports().into_iter().map(Proxy::to_port).collect();
+    let ports: Vec<u16> = links.iter().map(Proxy::port).collect();
+    let place = engine.place_for(&ports, ttl, delay);
+    let a = Leaper::how("wind-up", &place, court.port(), "a");
+    links.iter().for_each(Proxy::blackhole);
+    let place = engine.place_for(&server.ports(), ttl, delay);
+    let b = Leaper::in_at(&place, court.port(), "b");
+    b.may_leap();
+    b.leaps();
+    // What was on its way arrives, and harms nobody.
+    links.iter().for_each(Proxy::heal);
+    a.leaps();
+    judge::judge(&court.log(), None, PATIENCE)
+}
+
+fn the_delay_is_for_something(engine: Engine) {
+    let server = Server::start(engine);
+    let without = winds_up(&server, engine, Duration::ZERO);
+    let found = &without.violations;
+    assert!(
+        has(&without, |v| matches!(v, Violation::TwoInside { .. })),
+        "{found:?}"
+    );
+    let with = winds_up(&server, engine, WINDING_UP * 2);
+    assert_eq!(with.violations, []);
+}
+
 macro_rules! engines {
-    ($($name:ident $engine:ident)*) => {$(
+    ($($name:ident $what:ident $engine:ident)*) => {$(
         #[test]
         fn $name() {
-            the_judge_finds_fault(Engine::$engine);
+            $what(Engine::$engine);
         }
     )*};
 }
 
 engines! {
-    without_checks_a_paused_holder_destroys_an_update_under_etcd_and_with_them_it_is_refused Etcd
-    without_checks_a_paused_holder_destroys_an_update_under_postgresql_and_with_them_it_is_refused Postgres
-    without_checks_a_paused_holder_destroys_an_update_under_redis_and_with_them_it_is_refused Redis
+    without_checks_a_paused_holder_destroys_an_update_under_etcd_and_with_them_it_is_refused the_judge_finds_fault Etcd
+    without_checks_a_paused_holder_destroys_an_update_under_postgresql_and_with_them_it_is_refused the_judge_finds_fault Postgres
+    without_checks_a_paused_holder_destroys_an_update_under_redis_and_with_them_it_is_refused the_judge_finds_fault Redis
+    without_a_lock_delay_two_are_inside_under_etcd_while_one_winds_up the_delay_is_for_something Etcd
+    without_a_lock_delay_two_are_inside_under_postgresql_while_one_winds_up the_delay_is_for_something Postgres
+    without_a_lock_delay_two_are_inside_under_redis_while_one_winds_up the_delay_is_for_something Redis
 }
