@@ -1,9 +1,8 @@
-//! The judge can find fault: two schedules, brought to each engine. The first harms a resource which does not look at tokens, and does not harm one that does:
-//!
-//! 1. A holds the lock, reads the counter, and asks its guard: it holds. 2. A stands still. 3. A's lease ends, B gets the lock, reads, writes, and goes. 4. A goes on, and writes what it had read.
+//! The judge can find fault: two schedules, brought to each engine. The first harms a resource which does not look at tokens, and does not harm one that does.
+//! A holds the lock, reads the counter, asks its guard (it holds), and stands still. Its lease ends, B gets the lock, reads, writes, and goes. A goes on, and writes what it had read.
 //! No engine can help that: A cannot know that it stood still.
 //!
-//! The second shows what the lock delay is for: 1. A's link falls silent. 2. Its lease ends by its own clock, and A begins to wind up, which takes a while. 3. Without a lock delay B is in before A is out.
+//! The second shows what the lock delay is for. A's link falls silent; its lease ends by its own clock, and A begins to wind up, which takes a while. Without a lock delay B is in before A is out.
 //!
 //! Not for: chance (`seeded.rs`).
 

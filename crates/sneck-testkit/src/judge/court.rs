@@ -113,9 +113,8 @@ pub fn obey(_: &mut Session, words: &[&str]) -> bool {
     });
     let port = listener.local_addr().expect("its number").port();
     say(&format!("judges {port}"));
-    let mut number = 0;
-    for stream in listener.incoming().map_while(Result::ok) {
-        number += 1;
+    let streams = listener.incoming().map_while(Result::ok);
+    for (number, stream) in (1..).zip(streams) {
         let bench = bench.clone();
         thread::spawn(move || {
             let mut party = Party {
