@@ -1,4 +1,4 @@
-//! Every fault there is, in an order of chance, at each engine; again and again for as long as `SNECK_CLUSTER_SECONDS` says (`scripts/stress`). `SNECK_SEED` brings an order back.
+//! Every fault there is, in an order of chance, at each engine; again and again for as long as `SNECK_CLUSTER_SECONDS` says (`scripts/stress`). `SNECK_SEED` brings an order back, `SNECK_CLUSTER_FAULTS=links-cut,links-cut` chooses the faults, and `SNECK_CLUSTER_TELLS` prints what the judge wrote down.
 //!
 //! The seed chooses the order, victims, lengths and the parties' habits; when the system lets whom run it does not choose, so a failure may need more than one try to come back.
 //!
@@ -35,6 +35,14 @@ fn rage(engine: Engine) {
 fn one_world(engine: Engine, seed: u64, time: Time) -> sneck_testkit::judge::Verdict {
     let mut dice = Dice::new(seed);
     let mut kinds = dice.shuffled(faults::of(engine, time));
+    if let Ok(only) = std::env::var("SNECK_CLUSTER_FAULTS") {
+        let only: Vec<&str> = only.split(',').collect();
+        kinds = only
+            .iter()
+            .filter_map(|word| kinds.iter().find(|kind| kind.to_string() == **word))
+            .copied()
+            .collect();
+    }
     // Its tokens do not grow over lost data *and* a clock set back; so no data is lost after that.
     kinds.sort_by_key(|kind| *kind == Kind::ServerClock);
     let mut world = World::start(engine, Checks::On, dice);
@@ -47,6 +55,9 @@ fn one_world(engine: Engine, seed: u64, time: Time) -> sneck_testkit::judge::Ver
         }
     }
     let (verdict, text) = world.end();
+    if std::env::var_os("SNECK_CLUSTER_TELLS").is_some() {
+        println!("{text}");
+    }
     if !verdict.violations.is_empty() {
         println!("{text}");
         for violation in &verdict.violations {
