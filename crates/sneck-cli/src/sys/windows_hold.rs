@@ -208,7 +208,7 @@ impl Leash {
             );
         }
         self.stage = Stage::Told;
-        self.due = Moment::now().after(self.limit.kill_after);
+        self.due = Moment::now().after(self.hold.kill_after);
         self.say(&format!(
             "{held}: Ctrl-Break to pid {} and its process group, the end of all its processes {} later",
             command.id(),
