@@ -28,6 +28,7 @@
 //! | `keepalive.rs` | how long a peer that says nothing is believed to be there |
 //! | `tls/` | encryption: whom to trust, what to show, and the bytes in between |
 //! | `error.rs` | what went wrong, in one line |
+//! | `place.rs` | the text of a place, taken apart |
 //! | `sys/` | what each operating system does in its own way |
 //!
 //! Not for: any server's messages, trying again, proxies, pools.
@@ -38,6 +39,7 @@ mod deadline;
 mod dial;
 mod error;
 mod keepalive;
+pub mod place;
 mod sys;
 mod tls;
 

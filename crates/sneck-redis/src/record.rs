@@ -2,8 +2,8 @@
 //!
 //! Not for: who is who to the scripts (an id), or what is stale (the server's clock ends what is not renewed).
 
-use crate::config::url::decoded;
 use sneck::{Holder, Mode, Source};
+use sneck_net::place::decoded;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 

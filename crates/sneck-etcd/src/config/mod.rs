@@ -19,32 +19,30 @@
 //!
 //! Not for: talking to anybody; nothing here looks at a file.
 
-mod url;
-
 use sneck::lease::Terms;
+use sneck_net::place::{Form, Host, PlaceError, Written, decode, fail, not_empty};
 use sneck_net::{Credential, Roots, Trust};
 use std::fmt;
 use std::path::PathBuf;
-use url::Written;
 
 /// Where etcd listens for clients unless told otherwise.
 pub const PORT: u16 = 2379;
 
-/// Why a place makes no sense: one line, which quotes nothing of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError(String);
+const FORM: Form = Form {
+    usual: "etcd://host/name or etcd://host:port,host:port/name",
+    bracketed: "etcd://[::1]:2379/name",
+};
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-fn fail<T>(what: impl Into<String>) -> Result<T, ConfigError> {
-    Err(ConfigError(what.into()))
-}
+const OPTIONS: &[&str] = &[
+    "cacert",
+    "cert",
+    "insecure-skip-tls-verify",
+    "key",
+    "lock-delay",
+    "prefix",
+    "tls",
+    "ttl",
+];
 
 /// One member of the cluster, as clients reach it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,7 +104,7 @@ impl Config {
     ///
     /// # Errors
     /// One line that says what makes no sense, without quoting any of it.
-    pub fn parse(scheme: &str, rest: &str) -> Result<Config, ConfigError> {
+    pub fn parse(scheme: &str, rest: &str) -> Result<Config, PlaceError> {
         Config::parse_with(scheme, rest, &|name| std::env::var(name).ok())
     }
 
@@ -114,23 +112,47 @@ impl Config {
         scheme: &str,
         rest: &str,
         environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Config, ConfigError> {
+    ) -> Result<Config, PlaceError> {
         let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
-        let written = Written::parse(rest)?;
-        let options = Options::read(&written.options)?;
-        let (endpoints, https) = match written.endpoints.is_empty() {
-            false => (written.endpoints.clone(), false),
+        let Some(rest) = rest.strip_prefix("//") else {
+            return fail(format!("two slashes are missing: write {}", FORM.usual));
+        };
+        let mut written = Written::parse(rest, &FORM)?;
+        let name = decode(written.path, "lock's name")?;
+        if name.is_empty() {
+            return fail(format!("the place names no lock: write {}", FORM.usual));
+        }
+        let mut options = std::mem::take(&mut written.options);
+        let asked = options.take_flag("tls")?;
+        let files = Files {
+            trusting: options.take_flag("insecure-skip-tls-verify")?,
+            cacert: options.take("cacert")?.map(PathBuf::from),
+            cert: options.take("cert")?.map(PathBuf::from),
+            key: options.take("key")?.map(PathBuf::from),
+        };
+        let prefix = options.take("prefix")?.unwrap_or_default();
+        let terms = options.take_terms()?;
+        options.none_left(OPTIONS)?;
+        let (endpoints, https) = match written.hosts.is_empty() {
+            false => (
+                written
+                    .hosts
+                    .into_iter()
+                    .map(endpoint)
+                    .collect::<Result<_, _>>()?,
+                false,
+            ),
             true => usual_endpoints(variable("ETCDCTL_ENDPOINTS"))?,
         };
-        let named = options.cacert.is_some() || options.cert.is_some() || options.trusting;
-        let encrypted = scheme == "etcds" || options.tls || https || named;
-        let encryption = encrypted.then(|| options.encryption(&variable));
+        let named = files.cacert.is_some() || files.cert.is_some() || files.trusting;
+        let encrypted = scheme == "etcds" || asked || https || named;
+        let encryption = encrypted.then(|| files.encryption(&variable));
         Ok(Config {
-            login: login(&written, &variable)?,
+            login: login(written.user, written.password, &variable)?,
             endpoints,
             encryption: encryption.transpose()?,
-            terms: options.terms()?,
-            name: options.prefix.unwrap_or_default() + &written.name,
+            terms,
+            name: prefix + &name,
         })
     }
 
@@ -168,7 +190,7 @@ impl Config {
     }
 }
 
-fn usual_endpoints(variable: Option<String>) -> Result<(Vec<Endpoint>, bool), ConfigError> {
+fn usual_endpoints(variable: Option<String>) -> Result<(Vec<Endpoint>, bool), PlaceError> {
     let Some(list) = variable else {
         let here = Endpoint {
             host: "127.0.0.1".to_owned(),
@@ -188,8 +210,9 @@ fn usual_endpoints(variable: Option<String>) -> Result<(Vec<Endpoint>, bool), Co
             Some(_) => return fail("ETCDCTL_ENDPOINTS: neither http:// nor https://"),
             None => one,
         };
-        let endpoint = url::endpoint(address.trim_end_matches('/'));
-        endpoints.push(endpoint.map_err(|e| ConfigError(format!("ETCDCTL_ENDPOINTS: {e}")))?);
+        let host = Host::parse(address.trim_end_matches('/'), &FORM);
+        let endpoint = host.and_then(endpoint);
+        endpoints.push(endpoint.map_err(|e| PlaceError::new(format!("ETCDCTL_ENDPOINTS: {e}")))?);
     }
     if endpoints.is_empty() {
         return fail("ETCDCTL_ENDPOINTS names no host");
@@ -197,21 +220,29 @@ fn usual_endpoints(variable: Option<String>) -> Result<(Vec<Endpoint>, bool), Co
     Ok((endpoints, https))
 }
 
+fn endpoint(host: Host) -> Result<Endpoint, PlaceError> {
+    Ok(Endpoint {
+        host: not_empty(host.name)
+            .ok_or_else(|| PlaceError::new(format!("a host is empty: write {}", FORM.usual)))?,
+        port: host.port.unwrap_or(PORT),
+    })
+}
+
 fn login(
-    written: &Written,
+    user: Option<String>,
+    password: Option<String>,
     variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<Login>, ConfigError> {
+) -> Result<Option<Login>, PlaceError> {
     let usual = variable("ETCDCTL_USER").map(|text| match text.split_once(':') {
         Some((user, password)) => (user.to_owned(), Some(password.to_owned())),
         None => (text, None),
     });
-    let (user, password) = match (&written.user, usual) {
+    let (user, password) = match (user, usual) {
         (Some(user), usual) => {
-            let same = usual.filter(|(name, _)| name == user);
-            let password = written.password.clone();
-            (user.clone(), password.or(same.and_then(|(_, p)| p)))
+            let same = usual.filter(|(name, _)| *name == user);
+            (user, password.or(same.and_then(|(_, p)| p)))
         }
-        (None, _) if written.password.is_some() => {
+        (None, _) if password.is_some() => {
             return fail("there is a password without a user");
         }
         (None, Some(usual)) => usual,
@@ -224,54 +255,19 @@ fn login(
     }))
 }
 
-#[derive(Debug, Default)]
-struct Options {
-    tls: bool,
+/// What the place says of certificates.
+struct Files {
     trusting: bool,
     cacert: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
-    prefix: Option<String>,
-    ttl: Option<String>,
-    delay: Option<String>,
 }
 
-impl Options {
-    fn read(written: &[(String, String)]) -> Result<Options, ConfigError> {
-        let mut options = Options::default();
-        for (option, value) in written {
-            let again = match option.as_str() {
-                "tls" => std::mem::replace(&mut options.tls, flag(option, value)?),
-                "insecure-skip-tls-verify" => {
-                    std::mem::replace(&mut options.trusting, flag(option, value)?)
-                }
-                "cacert" => options.cacert.replace(value.into()).is_some(),
-                "cert" => options.cert.replace(value.into()).is_some(),
-                "key" => options.key.replace(value.into()).is_some(),
-                "prefix" => options.prefix.replace(value.clone()).is_some(),
-                "ttl" => options.ttl.replace(value.clone()).is_some(),
-                "lock-delay" => options.delay.replace(value.clone()).is_some(),
-                _ => {
-                    return fail(
-                        "there is an option that is not known; known are tls, cacert, cert, key, insecure-skip-tls-verify, prefix, ttl, lock-delay",
-                    );
-                }
-            };
-            if again {
-                return fail(format!("the option {option} stands there twice"));
-            }
-            let takes_a_value = !matches!(option.as_str(), "tls" | "insecure-skip-tls-verify");
-            if takes_a_value && value.is_empty() {
-                return fail(format!("the option {option} has no value"));
-            }
-        }
-        Ok(options)
-    }
-
+impl Files {
     fn encryption(
         &self,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Encryption, ConfigError> {
+    ) -> Result<Encryption, PlaceError> {
         let file = |own: &Option<PathBuf>, name: &str| {
             own.clone().or_else(|| variable(name).map(PathBuf::from))
         };
@@ -291,25 +287,6 @@ impl Options {
             (None, Some(_)) => return fail("there is a key without its certificate (cert)"),
         };
         Ok(Encryption { trust, credential })
-    }
-
-    fn terms(&self) -> Result<Terms, ConfigError> {
-        let usual = Terms::USUAL;
-        let given = |text: &Option<String>, what| {
-            let given = text.as_ref().map(|text| url::duration(text, what));
-            given.transpose()
-        };
-        let ttl = given(&self.ttl, "ttl")?.unwrap_or(usual.ttl());
-        let delay = given(&self.delay, "lock-delay")?.unwrap_or(usual.delay());
-        Terms::new(ttl, delay).map_err(|e| ConfigError(e.to_string()))
-    }
-}
-
-fn flag(option: &str, value: &str) -> Result<bool, ConfigError> {
-    match value {
-        "" | "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => fail(format!("the option {option} is true or false")),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use std::time::Duration;
 
-fn read(scheme: &str, rest: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+fn read(scheme: &str, rest: &str, environment: &[(&str, &str)]) -> Result<Config, PlaceError> {
     let variable = |name: &str| {
         let found = environment.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
@@ -102,7 +102,8 @@ fn what_makes_no_sense_is_refused_and_never_quoted() {
         "//ada:sec%ffret@a/x",
         "//ada:secret:more@a:b:c/x",
         "//a/%00",
-        "//a/x?secret",
+        "//ada:1/x?secret@a/x",
+        "//a/x?other",
         "//a/x?ttl=soon",
         "//a/x?ttl=1ms",
         "//a/x?ttl=9999999h",

@@ -15,10 +15,10 @@
 //! Through a socket file nothing is encrypted, whatever is asked for, as in libpq. Not for: reading the files (`sneck-net` does, when it connects).
 
 use super::sources::Sources;
-use super::url::NOT_SUPPORTED;
-use super::{Address, ConfigError, fail};
+use super::{Address, NOT_SUPPORTED};
 use crate::session::SessionError;
 use crate::sys::{self, Secrecy};
+use sneck_net::place::{PlaceError, fail};
 use sneck_net::{Credential, Roots, Tls, Trust};
 use std::path::PathBuf;
 
@@ -81,10 +81,7 @@ pub(crate) enum Way {
 }
 
 impl Encryption {
-    pub(super) fn read(
-        sources: &Sources<'_>,
-        address: &Address,
-    ) -> Result<Encryption, ConfigError> {
+    pub(super) fn read(sources: &Sources<'_>, address: &Address) -> Result<Encryption, PlaceError> {
         let own = |name: &str| {
             let found = sources
                 .own_file(sys::CERTIFICATES)
@@ -146,7 +143,7 @@ impl Encryption {
             return fail("sslnegotiation=direct needs sslmode=require, verify-ca or verify-full");
         }
         let no_roots = || {
-            ConfigError::new(
+            PlaceError::new(
                 "sslmode asks for the server's certificate to be verified, and there is no root certificate: name \
                  one with sslrootcert=FILE, or sslrootcert=system for the system's",
             )

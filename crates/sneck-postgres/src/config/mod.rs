@@ -11,18 +11,16 @@
 //!
 //! | file | for |
 //! |---|---|
-//! | `url.rs` | the text |
 //! | `sources.rs` | what it leaves out: services and the environment |
 //! | `passfile.rs` | passwords |
 //! | `encryption.rs` | `sslmode` and its company |
 //!
-//! Nothing here connects anywhere or checks that the host exists. Other than libpq, it knows no lists of several hosts: a lock lives on one server, and a
+//! `sneck_net::place` reads the text. Nothing here connects anywhere or checks that the host exists. Other than libpq, it knows no lists of several hosts: a lock lives on one server, and a
 //! list would let two parties lock two different ones.
 
 mod encryption;
 mod passfile;
 mod sources;
-mod url;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,13 +31,39 @@ use sha2::{Digest, Sha256};
 pub(crate) use self::encryption::Way;
 pub use self::encryption::{ChannelBinding, Encryption, Negotiation, SslMode};
 use self::passfile::{Login, Looked};
-use self::sources::{Env, Sources, variable};
-use self::url::{Authority, Encoded, duration, port_number, seconds, split_path};
+use self::sources::{Env, Settings, Sources, variable};
 use crate::sys;
 use sneck::lease::Terms;
+use sneck_net::place::{
+    Encoded, Form, Options, PlaceError, Written, decode, fail, not_empty, port_number,
+};
 
 const DEFAULT_HOST: &str = "localhost";
 const DEFAULT_PORT: u16 = 5432;
+
+const FORM: Form = Form {
+    usual: "postgres://host/name or postgres://host/database/name",
+    bracketed: "postgres://[::1]:5432/name",
+};
+
+/// What may follow the question mark; the rest has a place of its own.
+const OPTIONS: &[&str] = &[
+    "channel_binding",
+    "connect_timeout",
+    "host",
+    "lock-delay",
+    "passfile",
+    "service",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslnegotiation",
+    "sslrootcert",
+    "ttl",
+];
+
+/// How an error says that libpq has something and this has not.
+const NOT_SUPPORTED: &str = "not supported";
 
 /// The advisory lock key that stands for a lock's name.
 ///
@@ -77,7 +101,7 @@ pub enum Address {
 }
 
 impl Address {
-    fn new(host: String, port: u16) -> Result<Address, ConfigError> {
+    fn new(host: String, port: u16) -> Result<Address, PlaceError> {
         if host.starts_with('/') {
             return Ok(Address::Unix {
                 folder: PathBuf::from(host),
@@ -145,37 +169,32 @@ impl Config {
     /// A sentence that says what is wrong and how to write it. It never quotes the place, since a
     /// misplaced character can make any part of it a piece of the password; only names of
     /// options, which are needed to find the mistake, are quoted.
-    pub fn parse(place: &str) -> Result<Config, ConfigError> {
+    pub fn parse(place: &str) -> Result<Config, PlaceError> {
         Config::parse_in(place, &|name| std::env::var_os(name))
     }
 
     /// As [`Config::parse`], with `env` in place of the process's environment.
-    fn parse_in(place: &str, env: Env<'_>) -> Result<Config, ConfigError> {
+    fn parse_in(place: &str, env: Env<'_>) -> Result<Config, PlaceError> {
         let rest = ["postgresql://", "postgres://", "//"]
             .iter()
             .find_map(|start| place.strip_prefix(start))
-            .ok_or_else(|| {
-                ConfigError::new("a PostgreSQL place is written postgres://host/name")
-            })?;
-        let (before_options, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = before_options
-            .split_once('/')
-            .ok_or_else(|| ConfigError::new(url::NO_NAME))?;
-
-        // The authority goes first: where a password holds an unescaped `/` or `?`, its errors
-        // are the ones that say so.
-        let authority = Authority::parse(authority)?;
-        let (database, name) = split_path(path)?;
-        let mut said = url::options(options)?;
-        let service = said.iter().position(|(option, _)| *option == "service");
-        let service = service.map(|at| said.remove(at).1);
-        if authority.host.is_some() && said.iter().any(|(option, _)| *option == "host") {
+            .ok_or_else(|| PlaceError::new("a PostgreSQL place is written postgres://host/name"))?;
+        let written = Written::parse(rest, &FORM)?;
+        let server = written.only_host()?;
+        let (database, name) = split_path(written.path)?;
+        let mut options = written.options;
+        let service = options.take("service")?;
+        let terms = options.take_terms()?;
+        let mut said = settings(options)?;
+        let host = not_empty(server.name);
+        if host.is_some() && said.iter().any(|(option, _)| *option == "host") {
             return fail("the host is given twice: before the path and as the option host");
         }
-        said.extend(authority.host.map(|host| ("host", host)));
-        said.extend(authority.port.map(|port| ("port", port.to_string())));
-        said.extend(authority.user.map(|user| ("user", user)));
-        said.extend(authority.password.map(|password| ("password", password)));
+        let password = written.password.and_then(not_empty);
+        said.extend(host.map(|host| ("host", host)));
+        said.extend(server.port.map(|port| ("port", port.to_string())));
+        said.extend(written.user.map(|user| ("user", user)));
+        said.extend(password.map(|password| ("password", password)));
         said.extend(database.map(|database| ("dbname", database)));
         let sources = Sources::new(said, service, env)?;
 
@@ -212,7 +231,7 @@ impl Config {
         }
         Ok(Config {
             encryption: Encryption::read(&sources, &address)?,
-            terms: terms(&sources)?,
+            terms,
             address,
             password,
             password_note,
@@ -281,16 +300,49 @@ impl Config {
     }
 }
 
-/// What the place says of the lease.
-fn terms(sources: &Sources<'_>) -> Result<Terms, ConfigError> {
-    let said = |option| match sources.find(option)? {
-        Some(found) => duration(&found.value, &found.whence).map(Some),
-        None => Ok(None),
+/// What follows the question mark, by libpq's names.
+fn settings(mut options: Options) -> Result<Settings, PlaceError> {
+    let mut said = Settings::new();
+    for option in OPTIONS {
+        said.extend(options.take(option)?.map(|value| (*option, value)));
+    }
+    options.none_left(OPTIONS)?;
+    Ok(said)
+}
+
+/// The database, if the path has one, and the name.
+fn split_path(path: &str) -> Result<(Option<String>, String), PlaceError> {
+    let segments: Vec<&str> = path.split('/').collect();
+    let (database, name) = match segments[..] {
+        [name] => (None, name),
+        [database, name] => (Some(database), name),
+        _ => {
+            return fail(
+                "the place has too many parts: it is host/name or host/database/name, and a \
+                 slash inside a part is written %2F",
+            );
+        }
     };
-    let usual = Terms::USUAL;
-    let ttl = said("ttl")?.unwrap_or(usual.ttl());
-    let delay = said("lock-delay")?.unwrap_or(usual.delay());
-    Terms::new(ttl, delay).map_err(|error| ConfigError::new(error.to_string()))
+    let name = decode(name, "lock's name")?;
+    if name.is_empty() {
+        return fail(format!("the place names no lock: write {}", FORM.usual));
+    }
+    let database = match database {
+        None => None,
+        // Were it the default, an empty variable in a script would quietly mean another lock.
+        Some("") => return fail("the database between the two slashes is empty"),
+        Some(database) => Some(decode(database, "database")?),
+    };
+    Ok((database, name))
+}
+
+fn seconds(text: &str, what: &str) -> Result<Duration, PlaceError> {
+    match text.parse::<u32>() {
+        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
+        _ => fail(format!(
+            "{what} is not a whole number of seconds, at least 1"
+        )),
+    }
 }
 
 /// Everything but the password, of which it says only whether there is one.
@@ -330,35 +382,9 @@ impl fmt::Display for Config {
     }
 }
 
-/// Why a place could not be understood: one sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    sentence: String,
-}
-
-impl ConfigError {
-    fn new(sentence: impl Into<String>) -> ConfigError {
-        ConfigError {
-            sentence: sentence.into(),
-        }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-fn fail<T>(sentence: impl Into<String>) -> Result<T, ConfigError> {
-    Err(ConfigError::new(sentence))
-}
-
 /// The operating system's name for the user, as libpq takes it; the environment only where the
 /// system does not know, since `LOGNAME` is often left over from before a `sudo`.
-fn login_name(env: Env<'_>) -> Result<String, ConfigError> {
+fn login_name(env: Env<'_>) -> Result<String, PlaceError> {
     if let Some(name) = sys::login_name() {
         return Ok(name);
     }
@@ -378,7 +404,7 @@ mod tests {
     use std::fs;
 
     /// Parses with these environment variables and no others, but a user unless one is set.
-    fn parse(place: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    fn parse(place: &str, env: &[(&str, &str)]) -> Result<Config, PlaceError> {
         Config::parse_in(place, &|name| {
             let set = env.iter().find(|(key, _)| *key == name);
             let fallback = (name == "PGUSER").then_some("me");
@@ -585,7 +611,7 @@ mod tests {
             assert!(error.contains("no time"), "{option}: {error}");
         }
         assert!(sentence("//db/n?ttl=1ms").contains("too short"));
-        assert!(sentence("//db/n?ttl=soon").contains("ttl in the place is no time"));
+        assert!(sentence("//db/n?ttl=soon").contains("the option ttl is no time"));
         assert!(sentence("//db/n?ttl=1s&ttl=2s").contains("twice"));
         assert!(sentence("//db/n?ttl=99999999999999999999h").contains("no time"));
     }

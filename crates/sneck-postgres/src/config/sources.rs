@@ -4,9 +4,9 @@
 //!
 //! Not for: what a setting means.
 
-use super::url::{NOT_SUPPORTED, not_empty};
-use super::{ConfigError, fail};
+use super::NOT_SUPPORTED;
 use crate::sys;
+use sneck_net::place::{PlaceError, fail, not_empty};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -79,7 +79,7 @@ impl<'a> Sources<'a> {
         place: Settings,
         service: Option<String>,
         env: Env<'a>,
-    ) -> Result<Sources<'a>, ConfigError> {
+    ) -> Result<Sources<'a>, PlaceError> {
         for (name, what) in REFUSED {
             if variable(env, name)?.is_some() {
                 return fail(format!("{name} is set, and {what} {NOT_SUPPORTED}"));
@@ -101,7 +101,7 @@ impl<'a> Sources<'a> {
     }
 
     /// The setting, from whoever is asked first and has it.
-    pub(super) fn find(&self, setting: &'static str) -> Result<Option<Found>, ConfigError> {
+    pub(super) fn find(&self, setting: &'static str) -> Result<Option<Found>, PlaceError> {
         let of = |list: &[(&'static str, String)]| {
             let found = list.iter().find(|(name, _)| *name == setting);
             found.map(|(_, value)| value.clone())
@@ -124,7 +124,7 @@ impl<'a> Sources<'a> {
     }
 
     /// Its value alone.
-    pub(super) fn value(&self, setting: &'static str) -> Result<Option<String>, ConfigError> {
+    pub(super) fn value(&self, setting: &'static str) -> Result<Option<String>, PlaceError> {
         Ok(self.find(setting)?.map(|found| found.value))
     }
 
@@ -140,7 +140,7 @@ fn own_file(env: Env<'_>, name: &str) -> Option<PathBuf> {
 }
 
 /// A variable of the environment; one that is empty counts as not set.
-pub(super) fn variable(env: Env<'_>, name: &str) -> Result<Option<String>, ConfigError> {
+pub(super) fn variable(env: Env<'_>, name: &str) -> Result<Option<String>, PlaceError> {
     let Some(value) = env(name) else {
         return Ok(None);
     };
@@ -151,7 +151,7 @@ pub(super) fn variable(env: Env<'_>, name: &str) -> Result<Option<String>, Confi
 }
 
 /// The service's settings and the file they stand in.
-fn find_service(service: &str, env: Env<'_>) -> Result<(String, Settings), ConfigError> {
+fn find_service(service: &str, env: Env<'_>) -> Result<(String, Settings), PlaceError> {
     let named = variable(env, "PGSERVICEFILE")?.map(PathBuf::from);
     let system = match variable(env, "PGSYSCONFDIR")? {
         Some(folder) => Some(folder),
@@ -181,7 +181,7 @@ fn find_service(service: &str, env: Env<'_>) -> Result<(String, Settings), Confi
 }
 
 /// The settings of one section; none: there is no such section. Of a setting given twice the first counts.
-fn section(text: &str, service: &str, file: &str) -> Result<Option<Settings>, ConfigError> {
+fn section(text: &str, service: &str, file: &str) -> Result<Option<Settings>, PlaceError> {
     let mut found: Option<Settings> = None;
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();

@@ -18,20 +18,34 @@
 //! | `cacert`, `cert`, `key`, `sni` | TLS: the authorities that are trusted (PEM; usually the system's), our own certificate and its key, the name to verify |
 //! | `verify` | TLS: `full` (usual), `ca` (for whatever name), `none` |
 //!
-//! `url.rs` reads the text; this file makes sense of it. Nothing here connects anywhere.
+//! `sneck_net::place` reads the text; this file makes sense of it. Nothing here connects anywhere.
 
-pub(crate) mod url;
-
-use self::url::{Authority, Options, fail, split_path};
 use sneck::lease::Terms;
+use sneck_net::place::{Form, Options, PlaceError, Written, decode, fail, not_empty};
 use sneck_net::{Address, Credential, Roots, Trust};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 const HOST: &str = "127.0.0.1";
 const PORT: u16 = 6379;
+
+const FORM: Form = Form {
+    usual: "redis://host/name or redis://host/database/name",
+    bracketed: "redis://[::1]:6379/name",
+};
+
+const OPTIONS: &[&str] = &[
+    "cacert",
+    "cert",
+    "key",
+    "lock-delay",
+    "sni",
+    "socket",
+    "ttl",
+    "verify",
+    "wait",
+];
 
 /// What the keys beside the lock's own begin with. No lock may be named so.
 pub(crate) const FAMILY: &str = "sneck:{";
@@ -66,14 +80,11 @@ impl Config {
     /// # Errors
     /// A sentence that says what is wrong and how to write it. It never quotes the place, since a misplaced character can make any part of it a piece of the
     /// password; only names of options are quoted.
-    pub fn parse(place: &str) -> Result<Config, ConfigError> {
+    pub fn parse(place: &str) -> Result<Config, PlaceError> {
         Config::parse_in(place, &|name| std::env::var_os(name))
     }
 
-    fn parse_in(
-        place: &str,
-        env: &dyn Fn(&str) -> Option<OsString>,
-    ) -> Result<Config, ConfigError> {
+    fn parse_in(place: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, PlaceError> {
         let (encrypted, rest) = if let Some(rest) = place.strip_prefix("rediss://") {
             (true, rest)
         } else if let Some(rest) = place.strip_prefix("redis://") {
@@ -81,43 +92,39 @@ impl Config {
         } else {
             return fail("a Redis place is written redis://host/name");
         };
-        let (before_options, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = before_options
-            .split_once('/')
-            .ok_or_else(|| ConfigError::new(url::NO_NAME))?;
-        // The authority goes first: where a password holds an unescaped `/` or `?`, its errors are the ones that say so.
-        let authority = Authority::parse(authority)?;
-        let (database, name) = split_path(path)?;
-        let mut options = Options::parse(options)?;
+        let written = Written::parse(rest, &FORM)?;
+        let server = written.only_host()?;
+        let (database, name) = split_path(written.path)?;
+        let mut options = written.options;
 
         if name.starts_with(FAMILY) {
             return fail(
                 "names that begin with sneck:{ are taken: the queues of other locks have them",
             );
         }
-        let socket = options.take("socket");
-        let address = match (socket, &authority.host, authority.port) {
+        let socket = options.take("socket")?;
+        let address = match (socket, not_empty(server.name), server.port) {
             (Some(path), None, None) => Address::File(PathBuf::from(path)),
             (Some(_), _, _) => {
                 return fail("the server is given twice: before the path and as the option socket");
             }
             (None, Some(host), None) if host.starts_with('/') => Address::File(PathBuf::from(host)),
             (None, host, port) => Address::Tcp {
-                host: host.clone().unwrap_or_else(|| HOST.to_owned()),
+                host: host.unwrap_or_else(|| HOST.to_owned()),
                 port: port.unwrap_or(PORT),
             },
         };
         let encryption = encryption(encrypted, &address, &mut options)?;
-        let replicas = match options.take("wait") {
+        let replicas = match options.take("wait")? {
             None => 0,
             Some(text) => match text.parse() {
                 Ok(count) if count <= 100 => count,
                 _ => return fail("the option wait is no number of replicas"),
             },
         };
-        let terms = terms(&mut options)?;
-        options.none_left()?;
-        let password = match authority.password {
+        let terms = options.take_terms()?;
+        options.none_left(OPTIONS)?;
+        let password = match written.password.and_then(not_empty) {
             Some(password) => Some(password),
             None => match env("REDISCLI_AUTH").map(OsString::into_string) {
                 None => None,
@@ -128,7 +135,7 @@ impl Config {
         Ok(Config {
             address,
             encryption,
-            user: authority.user,
+            user: written.user,
             password,
             database,
             name,
@@ -195,44 +202,37 @@ impl Config {
     }
 }
 
-fn terms(options: &mut Options) -> Result<Terms, ConfigError> {
-    let usual = Terms::USUAL;
-    let mut given = |name: &str| match options.take(name).map(|text| duration(&text)) {
-        None => Ok(None),
-        Some(Some(time)) => Ok(Some(time)),
-        Some(None) => fail(format!(
-            "the option {name} is no time: write it as 15s or 1500ms"
-        )),
+/// The database and the name.
+fn split_path(path: &str) -> Result<(u32, String), PlaceError> {
+    let segments: Vec<&str> = path.split('/').collect();
+    let (database, name) = match segments[..] {
+        [name] => ("0", name),
+        [database, name] => (database, name),
+        _ => {
+            return fail(
+                "the place has too many parts: it is host/name or host/database/name, and a slash inside a name is written %2F",
+            );
+        }
     };
-    let (ttl, delay) = (given("ttl")?, given("lock-delay")?);
-    Terms::new(ttl.unwrap_or(usual.ttl()), delay.unwrap_or(usual.delay()))
-        .map_err(|error| ConfigError::new(error.to_string()))
-}
-
-/// `15s`, `1500ms`, or seconds.
-fn duration(text: &str) -> Option<Duration> {
-    let (number, in_millis) = match text.strip_suffix("ms") {
-        Some(number) => (number, true),
-        None => (text.strip_suffix('s').unwrap_or(text), false),
+    let Ok(database) = database.parse() else {
+        return fail(
+            "what stands before the name is no number of a database; a slash inside a name is written %2F",
+        );
     };
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+    let name = decode(name, "lock's name")?;
+    if name.is_empty() {
+        return fail(format!("the place names no lock: write {}", FORM.usual));
     }
-    let number = number.parse().ok()?;
-    Some(if in_millis {
-        Duration::from_millis(number)
-    } else {
-        Duration::from_secs(number)
-    })
+    Ok((database, name))
 }
 
 fn encryption(
     encrypted: bool,
     address: &Address,
     options: &mut Options,
-) -> Result<Option<Encryption>, ConfigError> {
-    let roots = options.take("cacert").map(|path| Roots::File(path.into()));
-    let credential = match (options.take("cert"), options.take("key")) {
+) -> Result<Option<Encryption>, PlaceError> {
+    let roots = options.take("cacert")?.map(|path| Roots::File(path.into()));
+    let credential = match (options.take("cert")?, options.take("key")?) {
         (Some(certificate), Some(key)) => Some(Credential {
             certificate: certificate.into(),
             key: key.into(),
@@ -240,7 +240,7 @@ fn encryption(
         (None, None) => None,
         _ => return fail("the options cert and key go together"),
     };
-    let (name, verify) = (options.take("sni"), options.take("verify"));
+    let (name, verify) = (options.take("sni")?, options.take("verify")?);
     if !encrypted {
         // A wish for encryption is never ignored.
         if roots.is_some() || credential.is_some() || name.is_some() || verify.is_some() {
@@ -284,33 +284,12 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Why a place could not be understood: one sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    sentence: String,
-}
-
-impl ConfigError {
-    fn new(sentence: impl Into<String>) -> ConfigError {
-        ConfigError {
-            sentence: sentence.into(),
-        }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
-    fn parse(place: &str, password: Option<&str>) -> Result<Config, ConfigError> {
+    fn parse(place: &str, password: Option<&str>) -> Result<Config, PlaceError> {
         Config::parse_in(place, &|name| {
             password
                 .filter(|_| name == "REDISCLI_AUTH")
