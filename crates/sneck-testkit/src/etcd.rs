@@ -3,26 +3,20 @@
 //!
 //! It is no mock. It knows nothing of locks; `etcdctl` speaks for it.
 
-use crate::sys;
-use std::collections::HashSet;
-use std::ffi::OsStr;
+use crate::keeper::{Keeper, free_ports, quoted, without_variables};
+use crate::{PATIENCE, sys};
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a cluster may take to start; on a busy machine it can be many times the usual second.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The caller's `ETCDCTL_…` and `ETCD_…` are about another cluster.
+const STRANGE: &str = "ETCD";
 
-/// The keeper is the members' parent, so that it alone can end them by numbers that cannot have been given to other processes yet. It lives as long as its
-/// standard input is open, that is, as long as the test process lives; then it kills the members and removes the folder. Signals do not end it
-/// before, since it may share a terminal with the tests. If it is killed itself, the members go with it.
+/// What the keeper does for it ([`Keeper`]). If it is killed itself, the members go with it.
 const KEEPER: &str = r#"
 trap '' HUP INT TERM PIPE
 pids=
@@ -71,9 +65,7 @@ struct Member {
 
 /// A private etcd cluster. Dropping it kills it and removes its folder.
 pub struct EtcdServer {
-    keeper: Child,
-    orders: Option<ChildStdin>,
-    replies: BufReader<ChildStdout>,
+    keeper: Keeper,
     folder: PathBuf,
     security: Security,
     members: Vec<Member>,
@@ -119,20 +111,7 @@ impl EtcdServer {
             .tempdir_in(base())
             .expect("a temporary folder for etcd")
             .keep();
-        let mut keeper = Command::new("sh")
-            .args(["-c", KEEPER])
-            .env("FOLDER", &folder)
-            .current_dir("/")
-            // An interrupt at the terminal is for the tests; the keeper hears of it by their end.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .without_etcd_variables()
-            .spawn()
-            .expect("sh");
-        let orders = keeper.stdin.take();
-        let replies = BufReader::new(keeper.stdout.take().expect("a pipe"));
+        let keeper = Keeper::start(KEEPER, &folder, STRANGE, &[]);
         let ports = free_ports(members * 2);
         let member = |ports: &[u16]| Member {
             client: ports[0],
@@ -141,8 +120,6 @@ impl EtcdServer {
         };
         let mut server = EtcdServer {
             keeper,
-            orders,
-            replies,
             folder,
             security: security.clone(),
             members: ports.chunks(2).map(member).collect(),
@@ -210,7 +187,7 @@ impl EtcdServer {
     /// When it is down already.
     pub fn kill9(&mut self, member: usize) {
         let pid = self.members[member].pid.take().expect("it is up");
-        assert_eq!(self.order(&format!("end {pid}")), "ended");
+        assert_eq!(self.keeper.order(&format!("end {pid}")), "ended");
     }
 
     /// Start those that are down again, and wait until all of them serve.
@@ -329,8 +306,7 @@ impl EtcdServer {
             .map(|member| self.url(self.port(*member)))
             .collect();
         let mut command = Command::new("etcdctl");
-        command
-            .without_etcd_variables()
+        without_variables(&mut command, STRANGE)
             .env("ETCDCTL_API", "3")
             .arg(format!("--endpoints={}", endpoints.join(",")))
             .args(&self.security.client)
@@ -401,16 +377,6 @@ impl EtcdServer {
         self.folder.join(format!("log{member}"))
     }
 
-    /// Gives the keeper an order and reads its reply.
-    fn order(&mut self, order: &str) -> String {
-        let orders = self.orders.as_mut().expect("open until the end");
-        writeln!(orders, "{order}").expect("an order to the keeper");
-        let mut reply = String::new();
-        let read = self.replies.read_line(&mut reply);
-        read.expect("a reply of the keeper");
-        reply.trim_end().to_owned()
-    }
-
     /// A script for the keeper: arguments may hold anything.
     fn launch(&mut self, member: usize, state: State) {
         let own = &self.members[member];
@@ -444,7 +410,7 @@ impl EtcdServer {
         );
         let path = self.folder.join(format!("start{member}"));
         fs::write(&path, script).expect("a script for the keeper");
-        let pid = self.order(&format!("start {}", path.display()));
+        let pid = self.keeper.order(&format!("start {}", path.display()));
         self.members[member].pid = Some(pid.parse().expect("its number"));
     }
 
@@ -465,14 +431,6 @@ impl EtcdServer {
     }
 }
 
-impl Drop for EtcdServer {
-    fn drop(&mut self) {
-        // The end of its input is the keeper's order to clear up.
-        drop(self.orders.take());
-        let _ = self.keeper.wait();
-    }
-}
-
 impl fmt::Debug for EtcdServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EtcdServer")
@@ -489,39 +447,4 @@ fn base() -> PathBuf {
         true => memory.to_owned(),
         false => std::env::temp_dir(),
     }
-}
-
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    let ports = listeners
-        .iter()
-        .map(|l| l.local_addr().expect("its number").port());
-    let ports: HashSet<u16> = ports.collect();
-    ports.into_iter().collect()
-}
-
-/// The caller's `ETCDCTL_…` and `ETCD_…` are about another cluster.
-trait WithoutEtcdVariables {
-    fn without_etcd_variables(&mut self) -> &mut Self;
-}
-
-impl WithoutEtcdVariables for Command {
-    fn without_etcd_variables(&mut self) -> &mut Command {
-        for (name, _) in std::env::vars_os() {
-            if is_about_etcd(&name) {
-                self.env_remove(name);
-            }
-        }
-        self
-    }
-}
-
-fn is_about_etcd(name: &OsStr) -> bool {
-    name.to_string_lossy().starts_with("ETCD")
 }

@@ -64,6 +64,8 @@ pub mod folder;
 pub mod interrupt;
 pub mod journal;
 pub mod judge;
+#[cfg(unix)]
+mod keeper;
 pub mod planted;
 #[cfg(unix)]
 pub mod postgres;

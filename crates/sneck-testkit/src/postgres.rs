@@ -4,24 +4,20 @@
 //! It is no mock, and not fit for data: nothing is flushed to disk, and everybody on this machine
 //! may log in. It knows nothing of locks.
 
+use crate::PATIENCE;
+use crate::keeper::{Keeper, free_ports, has_ended, without_variables};
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a server may take to start; on a busy machine it can be many times the usual second.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The caller's `PGHOST`, `PGOPTIONS` and the like are about another server.
+const STRANGE: &str = "PG";
 
-/// The keeper is the server's parent, so that it alone can stop the server by a number that
-/// cannot have been given to another process yet. It lives as long as its standard input is
-/// open, that is, as long as the test process lives; then it stops the server and removes the
-/// folder. Signals do not end it before, since it may share a terminal with the tests.
+/// What the keeper does for it ([`Keeper`]).
 ///
 /// Background commands of a shell ignore INT, and a server heeds it only once it has set up its
 /// own handlers. It has done so before it makes its status file, and has no children then; so
@@ -113,9 +109,7 @@ pub struct Setup<'a> {
 
 /// A private PostgreSQL server. Dropping it stops it and removes its folder.
 pub struct PostgresServer {
-    keeper: Child,
-    orders: Option<ChildStdin>,
-    replies: BufReader<ChildStdout>,
+    keeper: Keeper,
     folder: PathBuf,
     bin: PathBuf,
     port: u16,
@@ -160,31 +154,15 @@ impl PostgresServer {
             .tempdir()
             .expect("a temporary folder for PostgreSQL")
             .keep();
-        let mut keeper = Command::new("sh")
-            .args(["-c", KEEPER])
-            .env("FOLDER", &folder)
-            .env("BIN", &bin)
-            .current_dir("/")
-            // An interrupt at the terminal is for the tests; the keeper hears of it by their end.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .without_pg_variables()
-            .spawn()
-            .expect("sh");
-        let orders = keeper.stdin.take();
-        let replies = BufReader::new(keeper.stdout.take().expect("a pipe"));
+        let keeper = Keeper::start(KEEPER, &folder, STRANGE, &[("BIN", &bin)]);
         let mut server = PostgresServer {
             keeper,
-            orders,
-            replies,
             folder,
             bin,
             port: 0,
             running: false,
         };
-        let created = server.order("create");
+        let created = server.keeper.order("create");
         assert_eq!(created, "created", "initdb failed:\n{}", server.log());
 
         let hba = server.data().join("pg_hba.conf");
@@ -194,7 +172,7 @@ impl PostgresServer {
 
         // Between our looking for a free port and the server's taking it, another may take it.
         for _ in 0..5 {
-            server.port = free_port();
+            server.port = free_ports(1)[0];
             if server.launch() {
                 return server;
             }
@@ -270,7 +248,7 @@ impl PostgresServer {
     /// When it is down.
     pub fn signal(&mut self, signal: &str) {
         assert!(self.running, "the server is down");
-        assert_eq!(self.order(&format!("signal {signal}")), "sent");
+        assert_eq!(self.keeper.order(&format!("signal {signal}")), "sent");
     }
 
     /// Kills it at one blow, and starts it again without anything that it had.
@@ -280,8 +258,8 @@ impl PostgresServer {
     /// When it does not start again.
     pub fn lose_data(&mut self) {
         self.kill9();
-        assert_eq!(self.order("forget"), "forgotten");
-        let created = self.order("create");
+        assert_eq!(self.keeper.order("forget"), "forgotten");
+        let created = self.keeper.order("create");
         assert_eq!(created, "created", "initdb failed:\n{}", self.log());
         self.restart();
     }
@@ -294,11 +272,11 @@ impl PostgresServer {
     /// When psql or a statement fails.
     #[must_use]
     pub fn psql(&self, sql: &str) -> String {
-        let output = Command::new(self.bin.join("psql"))
+        let mut command = Command::new(self.bin.join("psql"));
+        let output = without_variables(&mut command, STRANGE)
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
             .args(["-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"])
             .args(["-p", &self.port.to_string(), "-c", sql])
-            .without_pg_variables()
             .output()
             .expect("psql");
         let problem = String::from_utf8_lossy(&output.stderr);
@@ -328,31 +306,22 @@ impl PostgresServer {
             settings.push_str("ssl_ca_file = 'clients.crt'\n");
         }
         fs::write(&path, settings).expect("postgresql.conf");
-        assert_eq!(self.order("own"), "owned");
+        assert_eq!(self.keeper.order("own"), "owned");
     }
 
     fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
-    /// Gives the keeper an order and reads its reply.
-    fn order(&mut self, order: &str) -> String {
-        let orders = self.orders.as_mut().expect("open until the end");
-        writeln!(orders, "{order}").expect("an order to the keeper");
-        let mut reply = String::new();
-        let read = self.replies.read_line(&mut reply);
-        read.expect("a reply of the keeper");
-        reply.trim_end().to_owned()
-    }
-
     fn halt(&mut self, order: &str) {
-        assert_eq!(self.order(order), "stopped");
+        assert_eq!(self.keeper.order(order), "stopped");
         self.running = false;
     }
 
     /// Starts the server on its port; `false` if it ended instead of becoming ready.
     fn launch(&mut self) -> bool {
-        let pid = self.order(&format!("start {}", self.port));
+        let pid = self.keeper.order(&format!("start {}", self.port));
+        let pid = pid.parse().expect("the server's number");
         self.running = true;
         let status = self.data().join("postmaster.pid");
         let deadline = Instant::now() + PATIENCE;
@@ -366,7 +335,7 @@ impl PostgresServer {
             {
                 return true;
             }
-            if has_ended(&pid) {
+            if has_ended(pid) {
                 self.halt("stop");
                 return false;
             }
@@ -374,14 +343,6 @@ impl PostgresServer {
             assert!(in_time, "PostgreSQL does not become ready:\n{}", self.log());
             thread::sleep(Duration::from_millis(5));
         }
-    }
-}
-
-impl Drop for PostgresServer {
-    fn drop(&mut self) {
-        // The end of its input is the keeper's order to clear up.
-        drop(self.orders.take());
-        let _ = self.keeper.wait();
     }
 }
 
@@ -413,33 +374,4 @@ fn find_bin() -> PathBuf {
     std::env::split_paths(&path)
         .find(|bin| bin.join("initdb").exists() && bin.join("postgres").exists())
         .expect("no PostgreSQL server to test against: install the Debian package postgresql-15")
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its number").port()
-}
-
-/// Whether the keeper's child `pid` has ended: it then is a zombie, since the keeper has not
-/// waited for it. Never true where there is no /proc.
-fn has_ended(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
-    after_name.is_some_and(|rest| rest.starts_with('Z'))
-}
-
-/// The caller's `PGHOST`, `PGOPTIONS` and the like are about another server.
-trait WithoutPgVariables {
-    fn without_pg_variables(&mut self) -> &mut Self;
-}
-
-impl WithoutPgVariables for Command {
-    fn without_pg_variables(&mut self) -> &mut Command {
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PG") {
-                self.env_remove(name);
-            }
-        }
-        self
-    }
 }

@@ -5,23 +5,21 @@
 
 #![cfg(unix)]
 
-use crate::Folder;
+use crate::keeper::{Keeper, free_ports, has_ended, quoted};
+use crate::{Folder, PATIENCE};
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a server may take to start; on a busy machine it can be many times the usual moment.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The caller's `REDISCLI_AUTH` is about another server.
+const STRANGE: &str = "REDIS";
 
-/// The keeper is the server's parent, so that it alone can stop the server by a number that cannot have been given to another process yet. It lives as long as its
-/// standard input is open, that is, as long as the test process lives; then it kills the server. Signals do not end it before, since it may share a terminal with the tests.
+/// What the keeper does for it ([`Keeper`]).
 const KEEPER: &str = r#"
 trap '' HUP INT TERM PIPE
 pid=
@@ -64,9 +62,7 @@ int gettimeofday(struct timeval *now, void *zone) {
 
 /// A private Redis server. Dropping it stops it and removes its folder.
 pub struct RedisServer {
-    keeper: Child,
-    orders: Option<ChildStdin>,
-    replies: BufReader<ChildStdout>,
+    keeper: Keeper,
     folder: Folder,
     options: Vec<String>,
     /// The program that starts it; empty: itself.
@@ -93,24 +89,9 @@ impl RedisServer {
     #[must_use]
     pub fn start_with(options: &[&str]) -> RedisServer {
         let folder = Folder::new();
-        let mut keeper = Command::new("sh")
-            .args(["-c", KEEPER])
-            .env("FOLDER", folder.path())
-            .env_remove("REDISCLI_AUTH")
-            .current_dir("/")
-            // An interrupt at the terminal is for the tests; the keeper hears of it by their end.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sh");
-        let orders = keeper.stdin.take();
-        let replies = BufReader::new(keeper.stdout.take().expect("a pipe"));
+        let keeper = Keeper::start(KEEPER, folder.path(), STRANGE, &[]);
         let mut server = RedisServer {
             keeper,
-            orders,
-            replies,
             folder,
             options: options.iter().map(ToString::to_string).collect(),
             under: Vec::new(),
@@ -120,7 +101,7 @@ impl RedisServer {
         };
         // Between our looking for a free port and the server's taking it, another may take it.
         for _ in 0..5 {
-            server.port = free_port();
+            server.port = free_ports(1)[0];
             if server.launch() {
                 return server;
             }
@@ -162,7 +143,7 @@ impl RedisServer {
     /// When it is down already.
     pub fn kill9(&mut self) {
         assert!(self.running, "the server is down already");
-        self.order("KILL");
+        self.keeper.order("KILL");
         self.running = false;
     }
 
@@ -172,7 +153,7 @@ impl RedisServer {
     /// When it does not start again.
     pub fn restart(&mut self) {
         if self.running {
-            self.order("TERM");
+            self.keeper.order("TERM");
             self.running = false;
         }
         let deadline = Instant::now() + PATIENCE;
@@ -219,7 +200,7 @@ impl RedisServer {
 
     /// Lets it stand still, or go on (`STOP`, `CONT`).
     pub fn signal(&mut self, signal: &str) {
-        self.order(signal);
+        self.keeper.order(signal);
     }
 
     /// What `redis-cli` prints for these words.
@@ -242,15 +223,6 @@ impl RedisServer {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("out")).unwrap_or_default()
-    }
-
-    fn order(&mut self, order: &str) -> String {
-        let orders = self.orders.as_mut().expect("open until the end");
-        writeln!(orders, "{order}").expect("an order to the keeper");
-        let mut reply = String::new();
-        let read = self.replies.read_line(&mut reply);
-        read.expect("a reply of the keeper");
-        reply.trim_end().to_owned()
     }
 
     /// Starts the server on its port; false if it ended instead of answering.
@@ -287,17 +259,17 @@ impl RedisServer {
             .chain(self.options.clone())
             .map(|w| quoted(&w))
             .collect();
-        let pid = self.order(&format!("start {}", words.join(" ")));
+        let pid = self.keeper.order(&format!("start {}", words.join(" ")));
         self.running = true;
         self.pid = pid.parse().expect("the server's number");
         let deadline = Instant::now() + PATIENCE;
         loop {
             // A server that wants certificates says nothing in clear: that it takes connections must do.
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.is_there() {
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() && !has_ended(self.pid) {
                 return true;
             }
-            if !self.is_there() {
-                self.order("KILL");
+            if has_ended(self.pid) {
+                self.keeper.order("KILL");
                 self.running = false;
                 return false;
             }
@@ -305,28 +277,6 @@ impl RedisServer {
             assert!(in_time, "redis-server does not answer:\n{}", self.log());
             thread::sleep(Duration::from_millis(5));
         }
-    }
-
-    /// Whether the keeper's child runs: one that has ended is a zombie, since the keeper has not waited for it.
-    fn is_there(&self) -> bool {
-        let state = Command::new("ps")
-            .args(["-o", "stat=", "-p", &self.pid.to_string()])
-            .output();
-        let state = state.map(|output| output.stdout).unwrap_or_default();
-        !state.is_empty() && !state.starts_with(b"Z")
-    }
-}
-
-/// For the keeper's `eval`.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        // The end of its input is the keeper's order to clear up.
-        drop(self.orders.take());
-        let _ = self.keeper.wait();
     }
 }
 
@@ -337,9 +287,4 @@ impl fmt::Debug for RedisServer {
             .field("running", &self.running)
             .finish_non_exhaustive()
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its number").port()
 }
