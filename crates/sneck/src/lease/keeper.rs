@@ -1,16 +1,16 @@
 //! The thread that renews one lease, and what it shares with the holder.
 //!
-//! One thread a lease: a server that does not answer keeps nobody else's lease waiting. No signal reaches it.
+//! One thread a lease, once that is old enough to need one (`nursery.rs`): a server that does not answer keeps nobody else's lease waiting. No signal reaches it.
 
-use super::{Outcome, Terms, Watch};
+use super::{Outcome, Terms, Watch, nursery};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::{Standing, Wake};
 use crate::sys::fork::generation;
-use crate::sys::thread;
 use crate::text;
 use crate::timeout::{Deadline, Moment, Timeout};
 use crate::wait::{Armed, Bell, pause_for};
 use std::fmt::Debug;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub struct Lease {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     terms: Terms,
     watch: Watch,
     state: Mutex<State>,
@@ -104,6 +104,13 @@ impl Shared {
         self.watch.outcome()
     }
 
+    /// There is no thread to do it.
+    pub(super) fn is_not_renewed(&self, error: &io::Error) {
+        let mut state = self.state();
+        state.trouble = Some(format!("no thread to renew it: {error}"));
+        state.stops = true;
+    }
+
     fn not_renewed(&self, trouble: Option<&str>) -> String {
         let ttl = text::span(self.terms.ttl());
         match trouble {
@@ -142,10 +149,8 @@ impl Lease {
             due: later(said, terms.pace()),
         };
         // Without a thread it ends when its time is over, as the holder will see.
-        if let Err(error) = thread::spawn_deaf("sneck-lease", move || keeper.run()) {
-            let mut state = shared.state();
-            state.trouble = Some(format!("no thread to renew it: {error}"));
-            state.stops = true;
+        if let Err(error) = nursery::take(keeper) {
+            shared.is_not_renewed(&error);
         }
         Lease {
             shared,
@@ -226,13 +231,17 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.generation == generation() {
-            self.shared.state().stops = true;
+            let mut state = self.shared.state();
+            state.stops = true;
+            let tenure = state.tenure.take();
+            drop(state);
             self.shared.stop.ring();
+            drop(tenure);
         }
     }
 }
 
-struct Keeper {
+pub(super) struct Keeper {
     shared: Arc<Shared>,
     /// When the next word is to be said.
     due: Moment,
@@ -259,7 +268,21 @@ enum Next {
 }
 
 impl Keeper {
-    fn run(mut self) {
+    /// How long nothing is to be done.
+    pub(super) fn leisure(&self) -> Duration {
+        self.due.until()
+    }
+
+    /// Whether it is still held.
+    pub(super) fn is_needed(&self) -> bool {
+        !self.shared.state().stops
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    pub(super) fn run(mut self) {
         loop {
             // First listen, then look.
             let stop = self.shared.stop.listen();

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `terms.rs` | how long, and how long after that |
 //! | `keeper.rs` | the thread that renews one lease |
+//! | `nursery.rs` | leases that are too young to need one |
 //! | `watch.rs` | being told that a holding is over |
 //! | `held.rs` | a holding on lease, as the library sees it |
 //!
@@ -17,6 +18,7 @@
 
 mod held;
 mod keeper;
+mod nursery;
 mod terms;
 mod watch;
 
