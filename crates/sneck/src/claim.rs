@@ -94,7 +94,9 @@ impl Claim {
 
     /// Who claims, as a server is told for those who look: the process, its machine, user and command, the label. Looks into /proc or the like, which takes a while.
     pub fn holder(&self) -> Holder {
-        let mut holder = Holder::process(Source::Server, self.party.pid()).described();
+        // It is of this machine, which describes it; that a server tells of it is so only for those who look.
+        let mut holder = Holder::process(Source::Process, self.party.pid()).described();
+        holder.source = Source::Server;
         holder.host = Some(process::host_name());
         holder.mode = Some(self.mode);
         holder.label = self.label.clone();

@@ -1,6 +1,7 @@
 //! What a command finds: variables, standard input, and what may be asked for.
 
-use crate::stage::{Place, text};
+use crate::stage::{Place, text, until};
+use sneck_testkit::etcd::EtcdServer;
 use sneck_testkit::redis::RedisServer;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -71,6 +72,34 @@ fn a_password_stays_out_of_the_environment_and_out_of_the_keepers_words() {
         "{all}"
     );
     assert!(!all.contains("secret"), "{all}");
+}
+
+#[test]
+fn status_names_who_holds_and_who_waits_and_wait_and_break_leave_them_alone() {
+    for lock in [
+        RedisServer::shared().place("named"),
+        EtcdServer::shared().place("named"),
+    ] {
+        let (place, other) = (Place::new(), Place::new());
+        let held = place.hold(&lock);
+        let waits = other.start(&["run", "-q", &lock, "--", "true"]);
+        let status = || place.said(&["status", &lock]);
+        until("somebody waits", || status().1.contains("waited for by"));
+        let (code, said) = status();
+        assert_eq!(code, 1, "{said}");
+        let (holder, waiter) = said.split_once("waited for by").expect("both");
+        assert!(holder.contains("since "), "{said}");
+        for party in [holder, waiter] {
+            for fact in ["pid ", "host ", "user ", "run "] {
+                assert!(party.contains(fact), "{fact}: {said}");
+            }
+        }
+        assert_eq!(place.code(&["break", &lock]), 75);
+        assert_eq!(place.code(&["wait", "-n", &lock]), 75);
+        place.leave();
+        assert_eq!((held.code(), waits.code()), (Some(0), Some(0)));
+        assert_eq!(place.code(&["wait", "-w", "10s", &lock]), 0);
+    }
 }
 
 #[test]
