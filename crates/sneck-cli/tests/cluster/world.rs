@@ -131,10 +131,11 @@ impl World {
         self.note.note("-", &What::Forgot);
     }
 
-    /// All go, and come again, to a resource that somebody has put in order: for servers whose tokens begin anew.
-    pub(crate) fn begins_anew(&mut self) {
+    /// All go, this is done, and they come again, to a resource that somebody has put in order: for servers whose tokens begin anew.
+    pub(crate) fn begins_anew(&mut self, work: impl FnOnce(&mut Server)) {
         self.note.close();
         self.parties.iter_mut().for_each(Party::goes);
+        work(&mut self.server);
         self.note.note("-", &What::Epoch);
         (0..self.parties.len()).for_each(|party| self.come(party, &[]));
     }
