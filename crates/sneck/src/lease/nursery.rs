@@ -8,6 +8,7 @@
 use super::keeper::Keeper;
 use crate::sys::fork::PerProcess;
 use crate::sys::thread;
+use crate::wait;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -71,7 +72,7 @@ fn raise(keeper: Keeper) -> io::Result<()> {
 fn watch() {
     let mut idle = 0;
     loop {
-        std::thread::sleep(OFTEN);
+        wait::moment(OFTEN);
         let mut nursery = nursery();
         let grown = std::mem::take(&mut nursery.older);
         nursery.older = std::mem::take(&mut nursery.new);
