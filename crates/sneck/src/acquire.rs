@@ -48,7 +48,7 @@ use crate::protocol::{
     Attempt, Blocked, Contender, Gave, Held, Modes, Protocol, Queue, Reach, Removable, Sighting,
     Stop, Wake,
 };
-use crate::queue::{self, Acquirer, Ticket, Who};
+use crate::queue::{self, Acquirer, Slot, Ticket, Who};
 use crate::stale::{Judge, Stale};
 use crate::sys::Nap;
 use crate::timeout::Deadline;
@@ -95,6 +95,8 @@ pub(crate) struct Acquisition {
     deadline: Deadline,
     phase: Phase,
     ticket: Option<Ticket>,
+    /// What its ticket is filled in with.
+    slot: Slot,
     contender: Option<Box<dyn Contender>>,
     /// None until the first sleep: an uncontended lock asks nothing about the ground it lies on.
     sleeper: Option<Sleeper>,
@@ -168,6 +170,7 @@ impl Acquisition {
             deadline,
             phase: Phase::Start,
             ticket: None,
+            slot: Slot::default(),
             contender: None,
             sleeper: None,
             clearing: Clearing::default(),
@@ -204,7 +207,7 @@ impl Acquisition {
             }
             self.must_not_wait_for_itself()?;
             let lock = self.handle.identity.clone();
-            self.ticket = Some(Ticket::take(lock, &self.claim, self.who));
+            self.ticket = Some(Ticket::take(lock, &self.claim, self.who, self.slot.clone()));
             self.phase = Phase::Line;
         }
         self.pass_the_lost()?;
@@ -493,6 +496,10 @@ impl Acquisition {
     /// The lock's name in the process.
     pub(crate) fn identity(&self) -> &Arc<str> {
         &self.handle.identity
+    }
+
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slot
     }
 
     pub(crate) fn ticket(&self) -> Option<&Ticket> {

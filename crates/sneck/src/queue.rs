@@ -92,11 +92,16 @@ impl Inside {
     fn holds(&self) -> bool {
         self.holding.get().is_some_and(|h| h.strong_count() > 0)
     }
+
+    /// Neither does it hold, nor will it.
+    fn is_over(&self) -> bool {
+        self.holding.get().is_some_and(|h| h.strong_count() == 0)
+    }
 }
 
 /// What a claim holds; empty while it is still trying. Shared between the line and the ticket, which fills it in without looking for the line
 /// again: that would lie on the way of a hand-over.
-type Slot = Arc<OnceLock<Weak<Holding>>>;
+pub(crate) type Slot = Arc<OnceLock<Weak<Holding>>>;
 
 #[derive(Debug)]
 struct Behind {
@@ -153,9 +158,8 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// Stand in line. It may be one's turn at once.
-    pub(crate) fn take(lock: Arc<str>, claim: &Claim, who: Who) -> Ticket {
+    pub(crate) fn take(lock: Arc<str>, claim: &Claim, who: Who, holding: Slot) -> Ticket {
         let generation = generation();
-        let holding = Slot::default();
         let inside = Inside {
             claim: claim.id(),
             mode: claim.mode(),
@@ -254,7 +258,7 @@ impl Ticket {
         lines.get(&self.lock).is_some_and(|l| {
             l.inside
                 .iter()
-                .any(|i| i.who.acquirer.is(acquirer) && i.claim != self.claim)
+                .any(|i| i.who.acquirer.is(acquirer) && i.claim != self.claim && !i.is_over())
         })
     }
 
@@ -274,6 +278,13 @@ impl Ticket {
             }
         }
     }
+}
+
+/// Whoever has this slot has given up. It may take a moment until that one is out of the line.
+// 1. A task's acquisition has the turn, and a thread sleeps in the kernel's queue for it. 2. The task drops it. 3. It acquires again, before that thread is out.
+// 4. It would find itself ahead of itself, and be refused as one who waits for himself.
+pub(crate) fn forsake(slot: &Slot) {
+    let _ = slot.set(Weak::new());
 }
 
 /// What this acquirer holds at this lock, and in which mode, if it does.
@@ -359,7 +370,7 @@ mod tests {
             handle: 0,
         };
         let claim = Claim::new(mode, Party::this_process(), None, Terms::USUAL);
-        Ticket::take(lock.into(), &claim, who)
+        Ticket::take(lock.into(), &claim, who, Slot::default())
     }
 
     #[test]
@@ -377,6 +388,16 @@ mod tests {
         assert!(writer.has_turn() && !late.has_turn());
         drop(writer);
         assert!(late.has_turn());
+    }
+
+    #[test]
+    fn whoever_was_forsaken_keeps_its_acquirer_from_nothing() {
+        let first = stand("whoever_was_forsaken", Mode::Exclusive);
+        let second = stand("whoever_was_forsaken", Mode::Exclusive);
+        let me = Acquirer::Thread(std::thread::current().id());
+        assert!(second.waits_for(me));
+        forsake(&first.holding);
+        assert!(!second.waits_for(me) && !second.has_turn());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guard;
 use crate::lock::Handle;
 use crate::protocol::{Blocked, Contender, Reach, Stop};
-use crate::queue::Acquirer;
+use crate::queue::{self, Acquirer, Slot};
 use crate::sys::Nap;
 use crate::sys::fork::generation;
 use crate::timeout::{Deadline, Moment};
@@ -34,6 +34,8 @@ pub struct Acquiring {
     phase: Phase,
     /// None: not yet made, or a thread has it.
     machine: Option<Box<Acquisition>>,
+    /// The machine's, wherever that is.
+    slot: Option<Slot>,
     /// Hints that are armed.
     armed: Option<Doze>,
     /// A time and nothing else.
@@ -88,6 +90,7 @@ impl Acquiring {
         Acquiring {
             phase: Phase::Start(handle, acquirer, deadline),
             machine: None,
+            slot: None,
             armed: None,
             timer: None,
             no_room: None,
@@ -101,6 +104,7 @@ impl Acquiring {
             let step = match mem::replace(&mut self.phase, Phase::Done) {
                 Phase::Start(handle, acquirer, deadline) => {
                     let machine = Acquisition::new(handle, acquirer, deadline)?;
+                    self.slot = Some(machine.slot().clone());
                     self.machine = Some(Box::new(machine));
                     self.phase = Phase::Turn;
                     continue;
@@ -293,6 +297,8 @@ impl Future for Acquiring {
 impl Drop for Acquiring {
     fn drop(&mut self) {
         let machine = self.machine.take();
+        // What is held stays: the slot is full.
+        self.slot.iter().for_each(queue::forsake);
         match mem::replace(&mut self.phase, Phase::Done) {
             Phase::Queued(errand, stopper) => {
                 if self.generation == generation() {

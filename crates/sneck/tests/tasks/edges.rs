@@ -244,3 +244,31 @@ fn a_runtime_with_one_thread_goes_on_while_its_tasks_wait() {
     drop(guard);
     drop(running.block_on(waiting.end()).expect("it came free"));
 }
+
+/// A future that waits in the kernel's queue is dropped, and its owner comes again before the thread there is out.
+#[test]
+fn an_owner_that_gave_up_does_not_stand_in_its_own_way() {
+    let setup = child_setup();
+    let mut holder = setup.child();
+    let lock = setup.lock();
+    let owner = Owner::Named(7);
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    holder.tell("acquire it 60000");
+    holder.hear("held");
+    for round in 0..100 {
+        let mut waiting = Box::pin(lock.acquire_async_by(owner, Timeout::Forever));
+        for _ in 0..=round % 10 {
+            assert!(waiting.as_mut().poll(&mut context).is_pending());
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        drop(waiting);
+        let mut again = Box::pin(lock.acquire_async_by(owner, Timeout::Forever));
+        match again.as_mut().poll(&mut context) {
+            Poll::Pending => {}
+            Poll::Ready(ended) => panic!("round {round}: {ended:?}"),
+        }
+    }
+    holder.release();
+    let guard = task::block_on(lock.acquire_async_by(owner, Timeout::from(PATIENCE)));
+    drop(guard.expect("it is free"));
+}
