@@ -216,12 +216,12 @@ impl Connection {
         sys::wake(&self.socket)
     }
 
-    /// What keeps the connection alive in a command that inherits it. Nothing if it is encrypted: whoever speaks on it next must know what was said before.
+    /// What keeps the connection from ending in a process that inherits it. Nobody may speak on it there; an encrypted one could not be spoken on.
     #[must_use]
     pub fn carried(&self) -> Option<Borrowed<'_>> {
-        match self.layer {
-            None if self.is_ours() => sys::carried(&self.socket),
-            _ => None,
+        match self.is_ours() {
+            true => sys::carried(&self.socket),
+            false => None,
         }
     }
 
