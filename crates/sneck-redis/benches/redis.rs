@@ -1,6 +1,6 @@
 //! Locks of a Redis server, beside the bare calls of the same run: a cycle, a hand-over, a hundred who wait, renewals.
 //!
-//! The bare cycle is what everybody does: `SET name id NX PX ttl`, and a script that compares and deletes, on a connection that stands. The bare hand-over is `BLPOP` woken by `RPUSH`.
+//! The bare cycle is what everybody does: `SET name id NX PX ttl`, and a script that compares and deletes, on a connection that stands. The bare hand-over is `BLPOP` woken by `RPUSH`. The stock client is `redis-cli`, a process for each of the two calls.
 //!
 //!     cargo bench -p sneck-redis
 
@@ -46,10 +46,24 @@ mod bench {
             "    {:.2} times the bare one",
             ours.as_secs_f64() / bare.as_secs_f64()
         );
+        row("cycle, redis-cli as a process, twice", stock(&server));
         row("hand-over, bare BLPOP", bare_handover(&server));
         row("hand-over, sneck", handover(&server));
         row("a hundred waiters, each turn", crowd(&server));
         renewals(&server);
+    }
+
+    fn stock(server: &RedisServer) -> Duration {
+        let cycle = || {
+            let start = Instant::now();
+            let taken = server.cli(&["SET", "stock", "me", "NX", "PX", "15000"]);
+            assert_eq!(taken, "OK");
+            let gone =
+                "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1])";
+            assert_eq!(server.cli(&["EVAL", gone, "1", "stock", "me"]), "1");
+            start.elapsed()
+        };
+        median((0..40).map(|_| cycle()).collect())
     }
 
     fn row(what: &str, time: Duration) {
