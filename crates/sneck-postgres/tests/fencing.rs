@@ -79,7 +79,7 @@ fn the_documented_statements_refuse_whoever_came_before() {
 fn start(server: &PostgresServer, name: &str, seconds: &str) -> Example {
     let program = at(server, example(env!("CARGO_PKG_NAME"), "fenced_table"));
     let place = format!("postgres:///{name}?ttl=1500ms&lock-delay=500ms");
-    Example::start(program, &[&place, seconds])
+    Example::start(program, &[place.as_str(), seconds])
 }
 
 #[test]

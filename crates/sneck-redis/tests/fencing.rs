@@ -35,7 +35,14 @@ fn the_documented_script_refuses_whoever_came_before() {
 fn start(server: &RedisServer, name: &str, key: &str, seconds: &str) -> Example {
     let place = format!("{}?ttl=1500ms&lock-delay=500ms", server.place(name));
     let port = server.port().to_string();
-    let words = [&place, key, seconds, "redis-cli", "-p", &port];
+    let words = [
+        place.as_str(),
+        key,
+        seconds,
+        "redis-cli",
+        "-p",
+        port.as_str(),
+    ];
     Example::start(example(env!("CARGO_PKG_NAME"), "fenced_value"), &words)
 }
 
