@@ -23,7 +23,8 @@ const REFUSES: &str = "trap 'echo term >> log' TERM; while [ -d $PWD ]; do sleep
 
 fn everywhere(name: &str) -> Vec<String> {
     let name = format!("hold-{}-{name}", std::process::id());
-    let server = PostgresServer::shared().place(&name);
+    // Where others might get in before the KILL, so long a time until then is refused.
+    let server = PostgresServer::shared().place(&format!("{name}?lock-delay=2h"));
     let local = ["l", "fcntl:l", "symlink:l", "pidfile:l", "mkdir:l"];
     local
         .map(str::to_owned)
