@@ -98,7 +98,9 @@ fn a_held_lock_refuses_with_75_or_what_e_says_and_names_the_holder() {
 
 #[test]
 fn no_second_command_starts_while_the_first_runs_even_if_sneck_is_killed() {
-    for lock in everywhere() {
+    // At servers the first one is ended: `leased/lost.rs`.
+    let local = |lock: &String| !lock.contains("://");
+    for lock in everywhere().into_iter().filter(local) {
         let place = Place::new();
         place.hold(&lock).kill();
         assert_eq!(
