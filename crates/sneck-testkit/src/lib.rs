@@ -133,7 +133,7 @@ impl Setup {
         let lock = place.and_then(|place| Lock::builder().registry(&registry).at(&place));
         match lock.map(|lock| lock.capabilities().lease) {
             Ok(Leasing::Leased { shortest, .. }) => builder
-                .ttl(shortest.max(Duration::from_secs(1)))
+                .ttl(shortest.max(Duration::from_secs(2)))
                 .lock_delay(Duration::from_millis(100)),
             _ => builder,
         }

@@ -78,6 +78,16 @@ struct State {
     stops: bool,
     /// What went wrong when it was last renewed.
     trouble: Option<String>,
+    /// Whether a thread listens to what the server says.
+    watched: Watched,
+    /// What it has said of the end, which nobody has been told yet.
+    ended: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    No,
+    Yes,
 }
 
 impl Shared {
@@ -91,10 +101,21 @@ impl Shared {
             return Some(outcome);
         }
         let state = self.state();
+        if let Some(why) = &state.ended {
+            return Some(Outcome::Lost(why.clone()));
+        }
         if !state.expires.until().is_zero() {
             return None;
         }
         Some(Outcome::Lost(self.not_renewed(state.trouble.as_deref())))
+    }
+
+    /// Take note of what the server has said, if nobody else listens.
+    fn listen(&self) {
+        let mut state = self.state();
+        if state.watched == Watched::No && state.ended.is_none() {
+            state.ended = state.tenure.as_mut().and_then(|tenure| tenure.notice());
+        }
     }
 
     /// The same, and everybody is told.
@@ -140,6 +161,8 @@ impl Lease {
                 tenure: Some(tenure),
                 stops: false,
                 trouble: None,
+                watched: Watched::No,
+                ended: None,
             }),
             stop: Bell::default(),
             home: Bell::default(),
@@ -162,6 +185,9 @@ impl Lease {
     // 1. The clock ends it. 2. Before the keeper wakes up somebody asks, with a lock in hand (that of the holding, Python's). 3. Told from here, a callback that wants
     // this lock waits for itself. So the keeper tells.
     pub fn standing(&self) -> Standing {
+        if self.generation == generation() {
+            self.shared.listen();
+        }
         let outcome = self.shared.outcome();
         if outcome.is_some() && self.shared.watch.outcome().is_none() {
             if self.shared.state().stops {
@@ -283,6 +309,9 @@ impl Keeper {
     }
 
     pub(super) fn run(mut self) {
+        // What came before nobody is woken for.
+        self.shared.listen();
+        self.shared.state().watched = Watched::Yes;
         loop {
             // First listen, then look.
             let stop = self.shared.stop.listen();
@@ -556,6 +585,23 @@ mod tests {
         server.bell.ring();
         let lost = Outcome::Lost("the connection broke".into());
         assert_eq!(lease.watch().wait(Timeout::Forever), Some(lost));
+    }
+
+    #[test]
+    fn whoever_looks_sees_at_once_what_the_server_said_and_all_are_told_soon() {
+        for _ in 0..20 {
+            let (far, server) = server();
+            let terms = Terms::new(Duration::from_secs(3600), Duration::ZERO).expect("sense");
+            let lease = Lease::begin(terms, Moment::now(), far);
+            // No thread may be there to hear it.
+            *server.ended.lock().expect("whole") = Some("the connection broke".into());
+            server.bell.ring();
+            if lease.shared.state().watched == Watched::No {
+                assert!(matches!(lease.standing(), Standing::Lost(_)));
+            }
+            let lost = Outcome::Lost("the connection broke".into());
+            assert_eq!(lease.watch().wait(Timeout::Forever), Some(lost));
+        }
     }
 
     #[test]
