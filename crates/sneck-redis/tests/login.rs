@@ -190,10 +190,11 @@ fn a_grant_counts_only_if_as_many_replicas_know_of_it_as_were_asked_for() {
         "--repl-diskless-sync-delay",
         "0",
     ]);
+    // As both see it: the primary counts it only once it has heard of it.
     until("it follows", || {
-        replica
-            .cli(&["INFO", "replication"])
-            .contains("master_link_status:up")
+        let says =
+            |server: &RedisServer, words| server.cli(&["INFO", "replication"]).contains(words);
+        says(&replica, "master_link_status:up") && says(&primary, "state=online")
     });
     takes(&place);
     // Itself it is no place for a lock.

@@ -9,7 +9,6 @@ use crate::keeper::{Keeper, free_ports, has_ended, quoted};
 use crate::{Folder, PATIENCE};
 use std::fmt;
 use std::fs;
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -225,6 +224,11 @@ impl RedisServer {
         fs::read_to_string(self.folder.path().join("out")).unwrap_or_default()
     }
 
+    /// How often it has said that it is ready.
+    fn times_ready(&self) -> usize {
+        self.log().matches("Ready to accept connections").count()
+    }
+
     /// Starts the server on its port; false if it ended instead of answering.
     fn launch(&mut self) -> bool {
         let folder = self.folder.path().display().to_string();
@@ -259,13 +263,14 @@ impl RedisServer {
             .chain(self.options.clone())
             .map(|w| quoted(&w))
             .collect();
+        let times = self.times_ready();
         let pid = self.keeper.order(&format!("start {}", words.join(" ")));
         self.running = true;
         self.pid = pid.parse().expect("the server's number");
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // A server that wants certificates says nothing in clear: that it takes connections must do.
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() && !has_ended(self.pid) {
+            // Its own word: whoever takes connections at this port may be another one, which took it before.
+            if self.times_ready() > times {
                 return true;
             }
             if has_ended(self.pid) {
