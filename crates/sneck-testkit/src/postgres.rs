@@ -34,6 +34,8 @@ as_postgres() {
 }
 stop() {
     if [ -e "$STATUS" ]; then signal=INT; else signal=KILL; fi
+    # One that stands still would never end, nor would the server wait for less.
+    kill -s CONT "$pid" $(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
     kill -s "$signal" "$pid"
     wait "$pid"
     pid=
