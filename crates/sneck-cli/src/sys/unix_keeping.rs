@@ -22,13 +22,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, getppid, waitpid};
 use sneck::{Moment, text};
 
 use super::keeper::{LENGTH, VERB, Word};
 use super::process::{name_ourselves, open_descriptors, others_in_group};
-use super::socket::QUIET;
+use super::socket::{self, QUIET};
 use super::{Alarm, MOST_DESCRIPTORS, all_signals, change_mask};
 use crate::exit::Exit;
 
@@ -300,7 +299,7 @@ struct Anchor {
 impl Anchor {
     /// The group is there: sneck has made it, and its leader is not reaped as long as sneck lives.
     fn in_group(group: i32, sneck: &str) -> io::Result<Anchor> {
-        let (end, life) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (end, life) = socket::pair()?;
         // SAFETY: this process has one thread: its copy finds everything as it is.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
