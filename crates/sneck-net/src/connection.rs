@@ -33,7 +33,7 @@ pub enum Received {
 /// Dropping it closes this process's descriptor and says nothing. [`Connection::shutdown`] ends it for all copies. A forked child has none: its copy of the descriptor is closed at
 /// once, and all that it does with its copy of this is an error, or nothing.
 pub struct Connection {
-    socket: Unshared<Socket>,
+    pub(crate) socket: Unshared<Socket>,
     peer: Peer,
     place: String,
     /// None: what is written goes over the wire as it is. The lock is for those who look while nobody reads.
@@ -255,12 +255,6 @@ impl Connection {
     #[must_use]
     pub fn gone(&self) -> Error {
         closed().at(&self.place)
-    }
-
-    // shape: only there is a descriptor to lend
-    #[cfg(unix)]
-    pub(crate) fn socket(&self) -> &Socket {
-        &self.socket
     }
 
     fn layer(&self) -> Option<MutexGuard<'_, Layer>> {

@@ -45,7 +45,7 @@ impl AsFd for Socket {
 /// So that a connection can be kept from forked children ([`sneck::protocol::Unshared`]).
 impl AsFd for crate::Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket().as_fd()
+        self.socket.as_fd()
     }
 }
 
