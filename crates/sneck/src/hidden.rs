@@ -57,6 +57,15 @@ fn whose(hidden: &OsStr) -> Option<OsString> {
     Some(text::from_bytes(name).to_os_string())
 }
 
+/// Whether a name is one of those.
+pub(crate) fn is_hidden(name: &OsStr) -> bool {
+    let bytes = text::bytes(name);
+    let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let infix = bytes.windows(INFIX.len()).rposition(|part| part == INFIX);
+    let rest = infix.map(|at| bytes[at + INFIX.len()..].splitn(2, |b| *b == b'-'));
+    bytes.starts_with(b".") && rest.is_some_and(|parts| parts.filter(|p| digits(p)).count() == 2)
+}
+
 /// The process that made one of those.
 pub(crate) fn maker(name: &OsStr, hidden: &OsStr) -> Option<u32> {
     let prefix = prefix(name);
@@ -81,8 +90,12 @@ mod tests {
             let hidden = name_beside(name);
             assert!(text::bytes(&hidden).len() < 240, "{hidden:?}");
             assert_eq!(maker(name, &hidden), Some(process::own_pid()));
+            assert!(is_hidden(&hidden) && !is_hidden(name), "{hidden:?}");
             assert_eq!(maker(other, &hidden), None);
             assert_ne!(prefix(name), prefix(other));
+        }
+        for own in [".a.sneck-", ".a.sneck-1", ".a.sneck-1-x", "a.sneck-1-2"] {
+            assert!(!is_hidden(OsStr::new(own)), "{own}");
         }
     }
 }

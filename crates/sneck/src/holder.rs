@@ -137,8 +137,13 @@ impl Holder {
 
     /// Its number, if it is another process of this machine that we can wait for.
     pub(crate) fn neighbour(&self) -> Option<u32> {
+        self.here().filter(|pid| *pid != process::own_pid())
+    }
+
+    /// Its number, if it is one of this machine and of our pid namespace.
+    pub(crate) fn here(&self) -> Option<u32> {
         let here = self.host.is_none() && self.source != Source::Server && !self.is_elsewhere();
-        self.pid.filter(|pid| here && *pid != process::own_pid())
+        self.pid.filter(|_| here)
     }
 
     /// Whether this is still that holder. When a process started is counted back from now, and comes out a little different each time.
@@ -159,9 +164,7 @@ impl Holder {
     /// Add what this machine knows about the process: user, command, start. Facts already there stay. What a server tells of may be any machine's process, and is left as it is.
     #[must_use]
     pub fn described(mut self) -> Holder {
-        let served = self.source == Source::Server;
-        let elsewhere = served || self.host.is_some() || self.is_elsewhere();
-        let Some(pid) = self.pid.filter(|_| !elsewhere) else {
+        let Some(pid) = self.here() else {
             return self;
         };
         if process::presence(pid) == Presence::Alive {

@@ -76,6 +76,10 @@
 //! refuses lower ones than it has seen refuses whoever comes late. [`fence`] does that for files and for what is in memory, PROTOCOLS.md has it for SQL, etcd and Redis. *Without a check at the resource a lock with a
 //! lease saves work, and prevents no mistake.* How good the tokens are differs: [`Requirement::DurableFencing`] refuses a place whose tokens may not survive its server ([`LockBuilder::require`]).
 //!
+//! # Who holds what
+//!
+//! [`Lock::holder`] tells who holds one lock, by its protocol. [`inspect`] tells everything that is held at a path, on the machine or below folders, whatever the protocol, and who waits for whom.
+//!
 //! # Pitfalls
 //!
 //! - `let _ = lock.acquire()` releases at once; `let _guard = …` holds.
@@ -102,7 +106,7 @@ pub mod fence;
 mod guard;
 mod hidden;
 mod holder;
-mod inspect;
+pub mod inspect;
 pub mod lease;
 mod lock;
 mod observer;

@@ -66,7 +66,7 @@ pub enum Grounds {
 }
 
 /// A process must be this much younger than a claim: clocks are coarse, and claims are made while processes start.
-const CLEARLY_YOUNGER: Duration = Duration::from_secs(2);
+pub(crate) const CLEARLY_YOUNGER: Duration = Duration::from_secs(2);
 
 /// Who judges. In a container that was started again over a kept folder, the old claim bears the very number that we have now, or that the
 /// command has that we would claim for: we must not wait for ourselves.
@@ -78,17 +78,63 @@ pub(crate) struct Judge {
     pub(crate) holds: bool,
 }
 
+/// What a judgement asks of the system. Whoever judges many claims may answer from memory what stays true of a living process.
+pub(crate) trait Witness {
+    fn presence(&mut self, pid: u32) -> Presence {
+        process::presence(pid)
+    }
+
+    fn start_ticks(&mut self, pid: u32) -> Option<u64> {
+        process::start_ticks(pid)
+    }
+
+    fn started(&mut self, pid: u32) -> Option<SystemTime> {
+        process::started(pid)
+    }
+
+    fn namespace(&mut self, kind: Namespace) -> Option<u64> {
+        process::namespace(kind)
+    }
+
+    /// Whether somebody has a flock on the claim itself: by device and inode.
+    fn is_flocked(&mut self, claim: (u64, u64)) -> bool {
+        locks::is_flocked(claim)
+    }
+}
+
+/// It asks anew each time.
+#[derive(Debug)]
+struct Now;
+
+impl Witness for Now {}
+
 /// Judge the holder that a claim names. `mark` is the claim itself.
 pub(crate) fn judge(holder: &Holder, mark: Option<&Mark>, ground: Ground, judge: Judge) -> Verdict {
-    let verdict = judge_process(holder, ground, judge);
+    judge_by(holder, mark.map(|m| m.inode), ground, judge, &mut Now)
+}
+
+/// The same, with what this witness says.
+pub(crate) fn judge_by(
+    holder: &Holder,
+    claim: Option<(u64, u64)>,
+    ground: Ground,
+    judge: Judge,
+    witness: &mut dyn Witness,
+) -> Verdict {
+    let verdict = judge_process(holder, ground, judge, witness);
     let dead = matches!(verdict, Verdict::Gone(_) | Verdict::Younger { .. });
-    if dead && mark.is_some_and(|m| locks::is_flocked(m.inode)) {
+    if dead && claim.is_some_and(|claim| witness.is_flocked(claim)) {
         return Verdict::Marked;
     }
     verdict
 }
 
-fn judge_process(holder: &Holder, ground: Ground, judge: Judge) -> Verdict {
+fn judge_process(
+    holder: &Holder,
+    ground: Ground,
+    judge: Judge,
+    witness: &mut dyn Witness,
+) -> Verdict {
     // It ends the claims of those that fall silent, and would not show this one otherwise.
     if holder.source == Source::Server {
         return Verdict::Alive;
@@ -107,7 +153,7 @@ fn judge_process(holder: &Holder, ground: Ground, judge: Judge) -> Verdict {
     if boot == Some(false) {
         return Verdict::Gone(Grounds::Replaced);
     }
-    if differs(birth.pid_namespace, process::namespace(Namespace::Pid)) {
+    if differs(birth.pid_namespace, || witness.namespace(Namespace::Pid)) {
         return match birth.mark {
             // Whether it is locked is looked at next, and once more by whoever removes it, where no namespace hides it.
             Marked::ByHolder => Verdict::Gone(Grounds::Replaced),
@@ -118,7 +164,7 @@ fn judge_process(holder: &Holder, ground: Ground, judge: Judge) -> Verdict {
         return Verdict::Unknown("the claim names no process");
     };
     let own = pid == process::own_pid() || pid == judge.party.pid();
-    match process::presence(pid) {
+    match witness.presence(pid) {
         Presence::Absent => return Verdict::Gone(Grounds::Absent),
         Presence::Ended => return Verdict::Gone(Grounds::Ended),
         Presence::MereThread => return Verdict::Gone(Grounds::MereThread),
@@ -128,12 +174,12 @@ fn judge_process(holder: &Holder, ground: Ground, judge: Judge) -> Verdict {
         Presence::Unknown | Presence::Alive => {}
     }
     // In another time namespace the same start is another number of ticks.
-    let same_clock = !differs(birth.time_namespace, process::namespace(Namespace::Time));
-    if same_clock && differs(birth.ticks, process::start_ticks(pid)) {
+    let same_clock = !differs(birth.time_namespace, || witness.namespace(Namespace::Time));
+    if same_clock && differs(birth.ticks, || witness.start_ticks(pid)) {
         return Verdict::Gone(Grounds::Replaced);
     }
-    let younger = || {
-        let (started, claimed) = (process::started(pid)?, holder.since?);
+    let mut younger = || {
+        let (started, claimed) = (witness.started(pid)?, holder.since?);
         (started > claimed + CLEARLY_YOUNGER).then_some(Verdict::Younger { started, claimed })
     };
     match younger() {
@@ -144,8 +190,8 @@ fn judge_process(holder: &Holder, ground: Ground, judge: Judge) -> Verdict {
 }
 
 /// Both are known, and they differ.
-fn differs<T: PartialEq>(recorded: Option<T>, ours: Option<T>) -> bool {
-    matches!((recorded, ours), (Some(recorded), Some(ours)) if recorded != ours)
+fn differs<T: PartialEq>(recorded: Option<T>, ours: impl FnOnce() -> Option<T>) -> bool {
+    recorded.is_some_and(|recorded| ours().is_some_and(|ours| recorded != ours))
 }
 
 /// Judge what was seen at a place. None where the kernel or a server vouches for the holder.

@@ -1,87 +1,100 @@
-//! Who holds what, found out without touching it.
+//! Who holds what, since when, and who waits: of one path, or of the whole machine.
 //!
-//! Not for: trying locks, or judging whether a holder is dead.
+//! Looking harms nothing: no file that might be locked is opened, no lock is tried for, and nothing is followed or changed. What the kernel hides from this process is
+//! said to be unknown ([`Limit`]), never to be free; [`Probe::Try`] finds out by asking for the lock.
+//!
+//! ```
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("app.lock");
+//! let guard = sneck::Lock::new(&path)?.acquire()?;
+//! let seen = sneck::inspect::Inspector::new().path(&path)?;
+//! # if cfg!(target_os = "linux") {
+//! assert_eq!(seen.holdings[0].keepers[0].holder.pid, Some(std::process::id()));
+//! # }
+//! # drop(guard);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Platforms: the kernel's list of locks, and what processes have open, are read from /proc, so all of it is for Linux. Elsewhere claims are found as everywhere, and of kernel locks what the
+//! system tells ([`Limit::NoList`]).
+//!
+//! Not for: whether one lock, by its own protocol, is free to be had: that is [`crate::Lock::holder`].
 
-use crate::claim::Mode;
-use crate::holder::{Holder, Source};
-use crate::protocol::Sighting;
-use crate::sys::file::Inode;
-use crate::sys::{KernelFamily, KernelLock, Presence, locks, process};
-use std::io;
-use std::path::Path;
+mod claims;
+mod cycles;
+mod found;
+pub(crate) mod kernel;
+mod locked;
+mod names;
+mod odd;
+mod one;
+mod people;
+mod probe;
+mod survey;
+mod walk;
+mod whole;
 
-/// The holders of kernel locks on a file, as the kernel lists them. A lock whose taker has ended lives on in whoever inherited the descriptor, and an
-/// OFD lock belongs to no process: those who have the descriptor are looked for in /proc.
-///
-/// Where the kernel keeps no list, locks of other programs are looked for at the path, if one is told.
-pub(crate) fn kernel_holders(
-    path: Option<&Path>,
-    file: Inode,
-    family: KernelFamily,
-) -> io::Result<Sighting> {
-    let listed = match locks::held_on(path, file, family) {
-        // macOS, FreeBSD.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            let why = "this system does not tell which files are locked, nor by whom".into();
-            return Ok(Sighting::Unknown { why });
-        }
-        listed => listed?,
-    };
-    if listed.is_empty() && locks::lists_all(file) && process::sees_all_pids() {
-        return Ok(Sighting::Free);
-    }
-    let mut holders = Vec::new();
-    // The strictest lock of those that the list has no living process for.
-    let mut heirs = None;
-    for lock in &listed {
-        match u32::try_from(lock.pid) {
-            Ok(pid) if pid > 0 && process::presence(pid) == Presence::Alive => {
-                holders.push(holder(*lock, pid))
-            }
-            _ => heirs = heirs.filter(|m| *m == Mode::Exclusive).or(Some(lock.mode)),
-        }
-    }
-    if heirs.is_some() || listed.is_empty() {
-        for heir in keepers(file, family) {
-            if holders.iter().all(|h| h.pid != heir.pid) {
-                holders.push(heir);
-            }
-        }
-    }
-    // Nor did /proc show who has it (another user's process, or one outside of our pid namespace).
-    let hidden = |mode: &Mode| {
-        let known = |h: &Holder| h.mode == Some(Mode::Exclusive) || h.mode == Some(*mode);
-        !holders.iter().any(known)
-    };
-    if let Some(mode) = heirs.filter(hidden) {
-        holders.push(Holder {
-            mode: Some(mode),
-            ..Holder::unknown(Source::Kernel)
-        });
-    }
-    if holders.is_empty() {
-        if process::sees_all_pids() {
-            return Ok(Sighting::Free);
-        }
-        let why = "this process lives in a pid namespace: the kernel hides the locks of processes outside it".into();
-        return Ok(Sighting::Unknown { why });
-    }
-    Ok(Sighting::Held {
-        holders,
-        mark: None,
-    })
+pub use found::{
+    Certainty, Cycle, File, Holding, How, Inspection, Keeper, KernelInode, Kind, Life, Link, Name,
+    Pace, Range, State, Survey, Waiter, Waits,
+};
+pub use odd::{Limit, Oddity};
+
+use crate::error::Result;
+use std::path::{Path, PathBuf};
+
+/// Whether a lock may be asked for in order to find out whether it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Probe {
+    /// No: what cannot be seen is unknown.
+    #[default]
+    Never,
+    /// Yes, where it cannot be seen otherwise. A flock that nobody has is held for an instant by that: somebody who tries for it without waiting at that very moment is refused.
+    Try,
 }
 
-fn keepers(file: Inode, family: KernelFamily) -> Vec<Holder> {
-    let kept = locks::keepers(file, family).into_iter();
-    kept.filter_map(|lock| Some(holder(lock, u32::try_from(lock.pid).ok()?)))
-        .collect()
+/// One who looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Inspector {
+    probe: Probe,
 }
 
-fn holder(lock: KernelLock, pid: u32) -> Holder {
-    Holder {
-        mode: Some(lock.mode),
-        ..Holder::process(Source::Kernel, pid)
+impl Inspector {
+    /// One who only looks.
+    pub fn new() -> Inspector {
+        Inspector::default()
     }
-    .described()
+
+    /// Whether it may ask for a lock that it cannot see.
+    #[must_use]
+    pub fn probe(self, probe: Probe) -> Inspector {
+        Inspector { probe }
+    }
+
+    /// All that is held at one path: kernel locks on the file there, a claim that stands there, and one that stands beside it (`path.lock`).
+    ///
+    /// The path may be missing: nobody holds it then. A symbolic link at the path is looked at itself, as a claim, and as what it leads to.
+    ///
+    /// # Errors
+    /// The path cannot be looked at (a folder of it is closed or missing).
+    pub fn path(&self, path: impl AsRef<Path>) -> Result<Inspection> {
+        one::look(path.as_ref(), self.probe)
+    }
+
+    /// All kernel locks of the machine, with the claims that stand in those files, and the claims in the folder of locks (`/run/lock`).
+    ///
+    /// # Errors
+    /// The kernel's list cannot be read.
+    pub fn machine(&self) -> Result<Survey> {
+        survey::machine()
+    }
+
+    /// All locks in these folders and below, and those at these paths: files that are locked, and claims by their content, whatever their names. Folders that cannot be read, and paths that are missing, are in
+    /// [`Survey::errors`].
+    ///
+    /// # Errors
+    /// The kernel's list cannot be read.
+    pub fn under(&self, paths: &[PathBuf]) -> Result<Survey> {
+        survey::under(paths)
+    }
 }

@@ -228,21 +228,16 @@ impl<T: Format> Form for File<T> {
     }
 
     fn see(&self, spot: &Spot, look: &Look) -> io::Result<Option<Seen>> {
-        let file = match spot.folder.file(&spot.name) {
-            Ok(Some(file)) => file,
+        let content = match content(spot, look) {
+            Ok(Some(content)) => content,
             Ok(None) => return Ok(None),
             // mutt makes its claims unreadable, others hide theirs from other users: somebody holds, and does not say who.
             Err(error) if meaning(&error) == Meaning::NoPermission => {
                 let nobody = Holder::unknown(Source::Record);
                 return Ok(Some(Seen::Claim(found(*look, Vec::new(), nobody))));
             }
-            Err(error) if meaning(&error) == Meaning::WrongKind => return Ok(None),
             Err(error) => return Err(error),
         };
-        if look_at_descriptor(&file)?.inode != look.inode {
-            return Ok(None);
-        }
-        let content = read_start(&file, LONGEST + 1)?;
         self.make_sense(*look, content).map(Some)
     }
 
@@ -303,6 +298,20 @@ impl<T: Format> File<T> {
                 .unwrap_or_else(|| Seen::Foreign(format!("a file with other content (`{shown}`)"))),
         })
     }
+}
+
+/// What stands in the file that was looked at, as far as a claim goes: of more there is one byte more. None: it is not that file any more.
+pub(super) fn content(spot: &Spot, look: &Look) -> io::Result<Option<Vec<u8>>> {
+    let file = match spot.folder.file(&spot.name) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        Err(error) if meaning(&error) == Meaning::WrongKind => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if look_at_descriptor(&file)?.inode != look.inode {
+        return Ok(None);
+    }
+    read_start(&file, LONGEST + 1).map(Some)
 }
 
 fn found(look: Look, content: Vec<u8>, holder: Holder) -> Found {

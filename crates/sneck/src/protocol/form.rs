@@ -17,7 +17,7 @@ pub(super) use crate::sys::file::{Descriptor, Inode};
 pub(super) use crate::sys::fork::Unshared;
 
 /// How often a claim that changes under our eyes is read again before a pause.
-pub(super) const CHANGING: usize = 64;
+pub(crate) const CHANGING: usize = 64;
 
 /// How the claims of one protocol look.
 pub(super) trait Form: Debug + Clone + Send + Sync + 'static {
@@ -75,9 +75,19 @@ pub(super) trait Form: Debug + Clone + Send + Sync + 'static {
 
 /// A name in a folder.
 #[derive(Debug)]
-pub(super) struct Spot {
-    pub(super) folder: Directory,
-    pub(super) name: OsString,
+pub(crate) struct Spot {
+    pub(crate) folder: Directory,
+    pub(crate) name: OsString,
+}
+
+impl Spot {
+    /// In this folder, at no name yet.
+    pub(crate) fn new(folder: Directory) -> Spot {
+        Spot {
+            folder,
+            name: OsString::new(),
+        }
+    }
 }
 
 /// What stands at the name.
@@ -139,7 +149,7 @@ impl Found {
 }
 
 /// Whether nothing else happened to the entry since it was looked at.
-pub(super) fn unchanged(spot: &Spot, look: &Look) -> io::Result<bool> {
+pub(crate) fn unchanged(spot: &Spot, look: &Look) -> io::Result<bool> {
     Ok(spot.folder.look(&spot.name)?.as_ref() == Some(look))
 }
 

@@ -145,7 +145,7 @@ impl<F: Family> Protocol for LockFile<F> {
                     what: look.kind.words().to_owned(),
                 },
             }),
-            Some(look) => inspect::kernel_holders(Some(&target.path), look.inode, F::LISTED)
+            Some(look) => inspect::kernel::holders(Some(&target.path), look.inode, F::LISTED)
                 .map_err(|e| Error::os("look", &e).at(&target.place).because(e)),
         }
     }

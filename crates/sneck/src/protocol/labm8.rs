@@ -13,6 +13,7 @@
 
 use super::file::Format;
 use super::record::{self, Number, Reading, number};
+use super::written::Likeness;
 use crate::claim::Claim;
 use crate::holder::{Birth, Holder, Marked, Source};
 use crate::sys::process;
@@ -103,6 +104,22 @@ pub(super) fn read(content: &[u8]) -> Reading {
     Reading::Holder(holder)
 }
 
+/// How much like a claim a content looks that was read as one: two numbers on a line are in many a file, a number and a time of our days on the only line in few.
+pub(super) fn likeness(content: &[u8], holder: &Holder) -> Likeness {
+    /// The year 2001: labm8 is younger.
+    const OLDEST: Duration = Duration::from_secs(978_307_200);
+    const DAY: Duration = Duration::from_secs(86_400);
+    let text = std::str::from_utf8(content).unwrap_or_default();
+    let oldest = UNIX_EPOCH + OLDEST;
+    let since = holder.since;
+    let is_time = since.is_some_and(|t| t > oldest && t < SystemTime::now() + DAY);
+    if text.contains("owner_process_id:") || (is_time && text.lines().count() == 1) {
+        Likeness::Form
+    } else {
+        Likeness::Loose
+    }
+}
+
 /// What labm8 wrote from 2020 on: lines of `name: value`.
 fn read_text_form(text: &str) -> Reading {
     let value = |name: &str| {
@@ -145,6 +162,27 @@ mod tests {
         let since = read.since.and_then(|s| s.duration_since(UNIX_EPOCH).ok());
         assert_eq!(since.map(|s| s.as_millis()), Some(1_795_226_671_577));
         assert_eq!(holder("5 2026\n").pid, Some(5));
+    }
+
+    #[test]
+    fn two_numbers_are_no_claim_unless_the_second_is_a_time_of_our_days() {
+        let like = |text: &str| likeness(text.as_bytes(), &holder(text));
+        for text in ["4647 1795226671.5779793\n", "1 1600000000 ticks=5 x"] {
+            // The clock of whoever tests may be behind.
+            let past = text.replace("1795226671", "1605226671");
+            assert_eq!(like(&past), Likeness::Form, "{past:?}");
+        }
+        let text = "owner_process_id: 26174\ndate_acquired_unix_epoch_ms: 1000\n";
+        assert_eq!(like(text), Likeness::Form);
+        for data in [
+            "5 2026\n",
+            "640 480\n",
+            "3 1.5\n",
+            "5 1605226671\n6 7\n",
+            "5 99999999999\n",
+        ] {
+            assert_eq!(like(data), Likeness::Loose, "{data:?}");
+        }
     }
 
     #[test]

@@ -232,7 +232,9 @@ impl Form for Mkdir {
             [inner] => match (inside.look(inner)?, read_inner(inner)) {
                 // Released between the two looks.
                 (None, _) => return Ok(None),
-                (Some(file), Some(holder)) if file.kind == Kind::Regular && file.size == 0 => {
+                (Some(file), Some(mut holder)) if file.kind == Kind::Regular && file.size == 0 => {
+                    // The directory itself is touched again and again.
+                    holder.since = Some(file.changed_at());
                     found(bytes(inner), holder)
                 }
                 _ => Seen::Foreign("a directory with other things in it".into()),

@@ -30,6 +30,7 @@ mod shlock;
 pub(crate) mod stack;
 mod stranger;
 mod symlink;
+pub(crate) mod written;
 
 pub use crate::sys::file::{Borrowed, Descriptor};
 pub use crate::sys::fork::Unshared;
@@ -472,7 +473,7 @@ fn file_identity(scheme: &str, path: &Path) -> String {
     }
 }
 
-fn ground_of(path: &Path) -> Ground {
+pub(crate) fn ground_of(path: &Path) -> Ground {
     match path.parent() {
         Some(folder) if sys_file::is_network(folder) => Ground::NetworkFiles,
         _ => Ground::Local,

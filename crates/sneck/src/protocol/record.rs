@@ -2,6 +2,7 @@
 //!
 //! Not for: writing (each protocol writes one form), judging whether the holder lives (`stale.rs`).
 
+use super::written::Likeness;
 use crate::holder::{Birth, Holder, Source};
 use crate::sys::process;
 
@@ -86,6 +87,29 @@ pub(super) fn read(content: &[u8]) -> Reading {
         _ => {}
     }
     Reading::Holder(holder)
+}
+
+/// How much like a claim a content looks that was read as one. What else begins with a number is data: a count, a column.
+pub(super) fn likeness(content: &[u8]) -> Likeness {
+    let Ok(text) = std::str::from_utf8(content) else {
+        return Likeness::Number;
+    };
+    // `%10d\n`
+    let is_padded = text.len() == 11 && text.starts_with(' ') && text.ends_with('\n');
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let more: Vec<&str> = lines.take(3).collect();
+    let is_name = |host: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        is_host(host) && host.bytes().all(fits) && host.bytes().any(|b| b.is_ascii_alphabetic())
+    };
+    match more.as_slice() {
+        [] if is_padded && first.trim_start().bytes().all(|b| b.is_ascii_digit()) => Likeness::Form,
+        [] => Likeness::Number,
+        [host] if is_name(host) => Likeness::Form,
+        [host, token] if is_name(host) && soft_token(token).is_some() => Likeness::Form,
+        _ => Likeness::Loose,
+    }
 }
 
 fn read_binary(content: &[u8]) -> Reading {
@@ -186,6 +210,27 @@ mod tests {
         ];
         for other in others {
             assert_eq!(read(other), Reading::Other, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_says_more_than_a_number_looks_like_a_claim_by_itself() {
+        let table: [(&[u8], Likeness); 12] = [
+            (b"12\n", Likeness::Number),
+            (b"12", Likeness::Number),
+            (b"  12\n", Likeness::Number),
+            (&812_i32.to_ne_bytes(), Likeness::Number),
+            (b"        12\n", Likeness::Form),
+            (b"        12\r", Likeness::Number),
+            (b"12\nelse.where\n", Likeness::Form),
+            (b"12\nelse\n4711\n", Likeness::Form),
+            (b"12\n13\n", Likeness::Loose),
+            (b"12\nelse\nwhere\n", Likeness::Loose),
+            (b"12\nelse\n1\n2\n", Likeness::Loose),
+            (b"3\n1 2 3\n", Likeness::Loose),
+        ];
+        for (content, expected) in table {
+            assert_eq!(likeness(content), expected, "{content:?}");
         }
     }
 

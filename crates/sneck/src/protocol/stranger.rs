@@ -4,8 +4,8 @@
 //! Not for: what is no claim of any protocol, which is foreign and refused.
 
 use super::form::{self, Seen, Spot};
-use super::record::{self, Reading};
-use super::{file, labm8, mkdir, symlink};
+use super::record::Reading;
+use super::{file, mkdir, symlink, written};
 use crate::holder::Holder;
 use crate::inspect;
 use crate::protocol::Sighting;
@@ -76,11 +76,8 @@ fn see_file(spot: &Spot) -> io::Result<Seen> {
 /// A regular file with this content: a claim of another protocol, or somebody's lock file.
 pub(super) fn see_content(look: &Look, content: &[u8]) -> io::Result<Option<Seen>> {
     if content.len() <= file::LONGEST {
-        if let Reading::Holder(holder) = labm8::read(content) {
-            return Ok(Some(held("labm8", holder, look)));
-        }
-        if let Reading::Holder(holder) = record::read(content) {
-            return Ok(Some(held("pidfile", holder, look)));
+        if let (protocol, Reading::Holder(holder)) = written::read(content) {
+            return Ok(Some(held(protocol, holder, look)));
         }
     }
     locked(look)
@@ -92,7 +89,8 @@ pub(super) fn locked(look: &Look) -> io::Result<Option<Seen>> {
         (KernelFamily::Flock, "flock"),
         (KernelFamily::Fcntl, "fcntl"),
     ] {
-        if let Sighting::Held { holders, .. } = inspect::kernel_holders(None, look.inode, family)? {
+        if let Sighting::Held { holders, .. } = inspect::kernel::holders(None, look.inode, family)?
+        {
             if let Some(holder) = holders.into_iter().next() {
                 return Ok(Some(held(protocol, holder, look)));
             }

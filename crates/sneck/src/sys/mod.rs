@@ -47,6 +47,9 @@ mod platform;
 ))]
 mod unix;
 
+#[cfg(any(not(target_os = "linux"), sneck_unsupported))]
+mod no_list;
+
 /// For `wait/`, which has no other kind of event here.
 #[cfg(all(
     any(target_os = "macos", target_os = "freebsd"),
@@ -56,6 +59,8 @@ pub(crate) use platform::queue;
 pub(crate) use platform::{clock, file, folder, fork, futex, locks, ofd, process, text, thread};
 #[cfg(all(windows, not(sneck_unsupported)))]
 pub(crate) use platform::{console, handle, port, watch};
+
+use crate::inspect::{KernelInode, Kind, Pace, Range};
 
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +127,132 @@ pub(crate) enum Families {
     Apart,
     /// A lock of one excludes those of the other, on the same file, even of the same process.
     AsOne,
+}
+
+/// What the system keeps about a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(dead_code, reason = "only Linux tells")]
+pub(crate) struct Status {
+    /// Its number in the innermost pid namespace that it lives in.
+    pub(crate) inner_pid: Option<u32>,
+    pub(crate) parent: Option<u32>,
+    pub(crate) threads: Option<u32>,
+    pub(crate) pace: Pace,
+    /// Its control groups, one path a line.
+    pub(crate) groups: String,
+}
+
+/// One line of the kernel's list of locks, in full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "only Linux has such a list")]
+pub(crate) struct Listed {
+    /// The same for a lock and for all who wait for it; another one in each reading.
+    pub(crate) number: u64,
+    pub(crate) rank: Rank,
+    pub(crate) kind: Kind,
+    pub(crate) mode: crate::Mode,
+    /// Who took it, in our pid namespace. 0: somebody outside of it, or gone; -1: nobody (OFD).
+    pub(crate) pid: i32,
+    pub(crate) inode: KernelInode,
+    pub(crate) range: Range,
+}
+
+impl Listed {
+    /// Whether both lines, of two readings, are the same.
+    #[allow(dead_code, reason = "only Linux has such a list")]
+    pub(crate) fn is(&self, other: &Listed) -> bool {
+        let number = other.number;
+        Listed { number, ..*self } == *other
+    }
+
+    /// Whether both cannot be held at once: flock(2) and fcntl(2) do not see each other, and locks of one process do not exclude each other, but for OFD locks.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub(crate) fn excludes(&self, other: &Listed) -> bool {
+        let fcntl = |kind: Kind| matches!(kind, Kind::Posix | Kind::Ofd);
+        let family = match self.kind {
+            Kind::Flock => other.kind == Kind::Flock,
+            kind => fcntl(kind) && fcntl(other.kind),
+        };
+        let own = (self.pid, self.kind) == (other.pid, other.kind) && self.kind != Kind::Ofd;
+        let exclusive = [self.mode, other.mode].contains(&crate::Mode::Exclusive);
+        family && !own && exclusive && self.range.overlaps(&other.range)
+    }
+
+    /// Who took it, as the list has it, unless the line is of one who waits.
+    #[allow(dead_code, reason = "only Linux has such a list")]
+    pub(crate) fn pid_if_held(&self) -> Option<i32> {
+        (self.rank == Rank::Held).then_some(self.pid)
+    }
+}
+
+/// Whether a line is of a lock or of one who waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "only Linux has such a list")]
+pub(crate) enum Rank {
+    /// It is held.
+    Held,
+    /// It waits; so many who wait are before it.
+    Waits(usize),
+}
+
+/// The kernel's list, as far as it was asked for.
+#[derive(Debug)]
+#[allow(dead_code, reason = "only Linux has such a list")]
+pub(crate) enum Reading {
+    /// All of it, as it stood at one moment.
+    Whole(Vec<Listed>),
+    /// It changed each time that it was read: something may be missing.
+    Shifting(Vec<Listed>),
+}
+
+impl Reading {
+    /// What was read.
+    pub(crate) fn locks(&self) -> &[Listed] {
+        match self {
+            Reading::Whole(locks) | Reading::Shifting(locks) => locks,
+        }
+    }
+}
+
+/// A descriptor that keeps up locks.
+#[derive(Debug)]
+#[allow(dead_code, reason = "only Linux tells")]
+pub(crate) struct Bearing {
+    pub(crate) pid: u32,
+    pub(crate) descriptor: u32,
+    pub(crate) locks: Vec<Listed>,
+    /// The file's path as that process sees it; ` (deleted)` after it, if it has none any more.
+    pub(crate) path: Option<std::path::PathBuf>,
+}
+
+/// A watch that a process has on a file.
+#[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "only Linux tells")]
+pub(crate) struct Watching {
+    pub(crate) pid: u32,
+    pub(crate) inode: KernelInode,
+    /// What it wants to be told, as bits of inotify(7).
+    pub(crate) events: u32,
+}
+
+/// A process that sleeps until it gets an OFD lock.
+#[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "only Linux tells")]
+pub(crate) struct Asleep {
+    pub(crate) pid: u32,
+    pub(crate) inode: KernelInode,
+    /// How, and for which bytes. None: it does not show it.
+    pub(crate) wants: Option<(crate::Mode, Range)>,
+}
+
+/// What processes have open.
+#[derive(Debug, Default)]
+#[allow(dead_code, reason = "only Linux tells")]
+pub(crate) struct Opened {
+    pub(crate) bearing: Vec<Bearing>,
+    pub(crate) watching: Vec<Watching>,
+    /// The processes that do not show it.
+    pub(crate) hidden: Vec<u32>,
 }
 
 /// One line of the kernel's list of locks.

@@ -95,6 +95,10 @@ pub(crate) mod folder {
             match self.0 {}
         }
 
+        pub(crate) fn bears_pseudo(&self, _: &OsStr) -> bool {
+            match self.0 {}
+        }
+
         pub(crate) fn names(&self, _: usize) -> io::Result<Vec<OsString>> {
             match self.0 {}
         }
@@ -297,12 +301,26 @@ pub(crate) mod process {
         None
     }
 
+    pub(crate) fn is_of_the_kernel(_: u32) -> bool {
+        false
+    }
+
     pub(crate) fn command(_: u32) -> Option<String> {
         None
     }
 
     pub(crate) fn user(_: u32) -> Option<String> {
         None
+    }
+
+    /// Nothing more is known here.
+    pub(crate) fn status(_: u32) -> crate::sys::Status {
+        crate::sys::Status::default()
+    }
+
+    /// Nobody is hidden, or nobody knows.
+    pub(crate) fn hides_processes() -> bool {
+        false
     }
 
     pub(crate) fn sees_all_pids() -> bool {
@@ -334,6 +352,7 @@ pub(crate) mod ofd {
     //! No file can be opened, so none can be locked.
     use super::file::{Asleep, Descriptor, Tried};
     use crate::Mode;
+    use crate::inspect::Range;
     use std::io;
 
     pub(crate) fn try_lock(fd: &Descriptor, _: Mode) -> io::Result<Tried> {
@@ -347,10 +366,19 @@ pub(crate) mod ofd {
     pub(crate) fn unlock(fd: &Descriptor) -> io::Result<()> {
         match *fd {}
     }
+
+    pub(crate) fn in_the_way(fd: &Descriptor, _: Range) -> io::Result<Option<(Mode, Range, i32)>> {
+        match *fd {}
+    }
 }
 
 pub(crate) mod locks {
     //! The kernel's list of locks is not to be had.
+    pub(crate) use crate::sys::no_list::{
+        Mounts, bearing, has_name, has_open, is_ours, keeps, kernel_inode, listed, numbered,
+        of_stat, ofd_waiters, opened, seen_by,
+    };
+
     use super::file::{Inode, unsupported};
     use crate::sys::{KernelFamily, KernelLock};
     use std::io;
@@ -376,7 +404,7 @@ pub(crate) mod locks {
         true
     }
 
-    pub(crate) fn keepers(_: Inode, _: KernelFamily) -> Vec<KernelLock> {
+    pub(crate) fn keepers(_: Option<&Path>, _: Inode, _: KernelFamily) -> Vec<KernelLock> {
         Vec::new()
     }
 }

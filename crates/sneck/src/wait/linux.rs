@@ -36,6 +36,20 @@ pub(super) fn new_inotify() -> rustix::io::Result<Unshared<OwnedFd>> {
     init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(Unshared::new)
 }
 
+/// What ends the wait for a claim, or for a kernel lock.
+const OF_A_FILE: WatchFlags = WatchFlags::ATTRIB
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::CLOSE_WRITE);
+
+/// Whether a watch on a file with these bits may be that of somebody who waits here.
+pub(crate) fn is_watched_so(events: u32) -> bool {
+    let usual = OF_A_FILE.bits();
+    // The kernel shows some bits that nobody asked for (IN_IGNORED, IN_UNMOUNT).
+    const ASKED: u32 = 0xfff;
+    [usual, usual | WatchFlags::CLOSE_NOWRITE.bits()].contains(&(events & ASKED))
+}
+
 /// Watch what stands at the path, or its folder where the file itself cannot be watched.
 pub(super) fn add_watch_for(
     instance: &OwnedFd,
@@ -43,12 +57,7 @@ pub(super) fn add_watch_for(
     reads: Reads,
     how: WatchFlags,
 ) -> rustix::io::Result<i32> {
-    let file = WatchFlags::ATTRIB
-        | WatchFlags::DELETE_SELF
-        | WatchFlags::MOVE_SELF
-        | WatchFlags::CLOSE_WRITE
-        | WatchFlags::DONT_FOLLOW
-        | reads.watched();
+    let file = OF_A_FILE | WatchFlags::DONT_FOLLOW | reads.watched();
     let folder = WatchFlags::DELETE
         | WatchFlags::MOVED_FROM
         | WatchFlags::MOVED_TO

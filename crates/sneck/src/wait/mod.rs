@@ -29,6 +29,8 @@ mod poller;
 mod timer;
 #[cfg(all(target_os = "linux", not(sneck_unsupported)))]
 use linux as events;
+#[cfg(all(target_os = "linux", not(sneck_unsupported)))]
+pub(crate) use linux::is_watched_so;
 
 #[cfg(all(
     any(target_os = "macos", target_os = "freebsd"),

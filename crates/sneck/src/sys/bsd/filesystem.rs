@@ -26,6 +26,9 @@ pub(crate) const UNSPOKEN: [(&str, &str, &str); 1] = [(
 /// To open a directory without the right to list it.
 pub(in crate::sys) const UNLISTED: OFlags = OFlags::from_bits_retain(libc::O_SEARCH as u32);
 
+/// To name a directory without listing it.
+pub(in crate::sys) const UNENTERED: OFlags = UNLISTED;
+
 /// Whether mkdir(2) gives a directory the sticky bit that it is asked for, where the file system knows one: here it takes over the rights alone.
 pub(in crate::sys) const MKDIR_IS_STICKY: bool = false;
 
@@ -76,3 +79,23 @@ pub(crate) fn is_network_descriptor(fd: &impl AsFd) -> bool {
 const LOCAL: u32 = libc::MNT_LOCAL as u32;
 #[cfg(target_os = "freebsd")]
 const LOCAL: u64 = libc::MNT_LOCAL;
+
+/// Whether a descriptor is of a file system that is made of the kernel's own facts, or that mounts another one when it is entered.
+pub(in crate::sys) fn is_pseudo(fd: &impl AsFd) -> bool {
+    const PSEUDO: [&str; 7] = [
+        "procfs",
+        "linprocfs",
+        "linsysfs",
+        "devfs",
+        "fdescfs",
+        "autofs",
+        "mqueuefs",
+    ];
+    fstatfs(fd).is_ok_and(|s| {
+        let name = s.f_fstypename.iter().take_while(|&&c| c != 0);
+        // What a C character is differs from processor to processor.
+        #[allow(clippy::unnecessary_cast)]
+        let name: Vec<u8> = name.map(|&c| c as u8).collect();
+        PSEUDO.iter().any(|pseudo| pseudo.as_bytes() == name)
+    })
+}

@@ -1,5 +1,10 @@
 //! The kernel's list of locks is not to be had here: macOS has none, and FreeBSD's (sysctl kern.lockf, since 14) is not read yet.
 
+pub(crate) use crate::sys::no_list::{
+    Mounts, bearing, has_name, has_open, is_ours, keeps, kernel_inode, listed, numbered, of_stat,
+    ofd_waiters, opened, seen_by,
+};
+
 use super::file::Inode;
 use crate::sys::{KernelFamily, KernelLock};
 use std::io;
@@ -26,6 +31,6 @@ pub(crate) fn lists_all(_: Inode) -> bool {
 }
 
 /// Nobody knows.
-pub(crate) fn keepers(_: Inode, _: KernelFamily) -> Vec<KernelLock> {
+pub(crate) fn keepers(_: Option<&Path>, _: Inode, _: KernelFamily) -> Vec<KernelLock> {
     Vec::new()
 }

@@ -2,6 +2,7 @@
 
 use super::file::{Asleep, Tried};
 use crate::Mode;
+use crate::inspect::Range;
 use rustix::fd::AsFd;
 use std::io;
 
@@ -75,5 +76,10 @@ pub(crate) fn lock(_: &impl AsFd, _: Mode, _: &Asleep<'_>) -> io::Result<()> {
 /// FreeBSD (as of 14) has none.
 #[cfg(target_os = "freebsd")]
 pub(crate) fn unlock(_: &impl AsFd) -> io::Result<()> {
+    Err(rustix::io::Errno::NOTSUP.into())
+}
+
+/// Not asked for here yet.
+pub(crate) fn in_the_way(_: &impl AsFd, _: Range) -> io::Result<Option<(Mode, Range, i32)>> {
     Err(rustix::io::Errno::NOTSUP.into())
 }

@@ -40,6 +40,11 @@ pub(crate) fn presence(pid: u32) -> Presence {
     }
 }
 
+/// Whether this is a part of the kernel, which claims nothing: 0 is; what else is one is not told apart here.
+pub(crate) fn is_of_the_kernel(pid: u32) -> bool {
+    pid == 0
+}
+
 /// The wall time at which a process started.
 pub(crate) fn started(pid: u32) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(entry(pid)?.started)
@@ -55,6 +60,11 @@ pub(crate) fn user(pid: u32) -> Option<String> {
 pub(crate) fn command(pid: u32) -> Option<String> {
     let line = platform::arguments(pid).filter(|line| !line.is_empty());
     line.or_else(|| Some(format!("[{}]", entry(pid)?.name)))
+}
+
+/// Nothing more is known here.
+pub(crate) fn status(_: u32) -> crate::sys::Status {
+    crate::sys::Status::default()
 }
 
 /// Whether this process sees every process of the machine.
@@ -94,7 +104,7 @@ fn entry(pid: u32) -> Option<Entry> {
     platform::read_entry(&sysctl::by_number(&name).ok()?)
 }
 
-use platform::hides_processes;
+pub(crate) use platform::hides_processes;
 
 /// The text before the first zero.
 fn text(bytes: &[u8]) -> String {
@@ -158,7 +168,7 @@ mod platform {
     }
 
     /// kill(2) tells of every process.
-    pub(super) fn hides_processes() -> bool {
+    pub(crate) fn hides_processes() -> bool {
         false
     }
 
@@ -236,7 +246,7 @@ mod platform {
     }
 
     /// With these settings kill(2) says of other users' processes that there are none, unless root asks.
-    pub(super) fn hides_processes() -> bool {
+    pub(crate) fn hides_processes() -> bool {
         let is_off = |name| sysctl::by_name(name).is_ok_and(|value| value.iter().all(|&b| b == 0));
         let settings = [
             c"security.bsd.see_other_uids",

@@ -21,6 +21,9 @@ pub(crate) const UNSPOKEN: [(&str, &str, &str); 0] = [];
 /// To open a directory without the right to list it.
 pub(in crate::sys) const UNLISTED: OFlags = OFlags::PATH;
 
+/// To name a directory without entering it.
+pub(in crate::sys) const UNENTERED: OFlags = OFlags::PATH;
+
 /// Whether mkdir(2) gives a directory the sticky bit that it is asked for, where the file system knows one.
 pub(in crate::sys) const MKDIR_IS_STICKY: bool = true;
 
@@ -85,4 +88,37 @@ pub(crate) fn is_network_descriptor(fd: &impl AsFd) -> bool {
     ];
     let magic = fstatfs(fd).map(|s| s.f_type as u64 & 0xffff_ffff);
     magic.is_ok_and(|m| NETWORK.contains(&m))
+}
+
+/// Whether a descriptor is of a file system that is made of the kernel's own facts, or that mounts another one when it is entered.
+pub(in crate::sys) fn is_pseudo(fd: &impl AsFd) -> bool {
+    // From linux/magic.h and the file systems' own headers: proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, selinuxfs, smackfs, devpts, bpf, pstore, efivarfs, configfs,
+    // fusectl, binfmt_misc, mqueue, nsfs, openpromfs, rpc_pipefs, nfsd, autofs, resctrl. Not tmpfs and devtmpfs, where lock files are.
+    const PSEUDO: [u64; 23] = [
+        0x9fa0,
+        0x6265_6572,
+        0x0027_e0eb,
+        0x6367_7270,
+        0x6462_6720,
+        0x7472_6163,
+        0x7363_6673,
+        0xf97c_ff8c,
+        0x4341_5d53,
+        0x1cd1,
+        0xcafe_4a11,
+        0x6165_676c,
+        0xde5e_81e4,
+        0x6265_6570,
+        0x6573_5543,
+        0x4249_4e4d,
+        0x1980_0202,
+        0x6e73_6673,
+        0x9fa1,
+        0x6759_6969,
+        0x6e66_7364,
+        0x0187,
+        0x0765_5821,
+    ];
+    let magic = fstatfs(fd).map(|s| s.f_type as u64 & 0xffff_ffff);
+    magic.is_ok_and(|m| PSEUDO.contains(&m))
 }

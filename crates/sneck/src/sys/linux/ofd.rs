@@ -2,6 +2,7 @@
 
 use super::file::{Asleep, Tried};
 use crate::Mode;
+use crate::inspect::Range;
 use rustix::fd::{AsFd, AsRawFd};
 use std::io;
 use std::mem::zeroed;
@@ -51,4 +52,30 @@ fn set(fd: &impl AsFd, command: libc::c_int, kind: libc::c_int) -> io::Result<()
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// A lock that would keep an exclusive one out of these bytes, POSIX or OFD; nothing is taken. Its pid: as in the kernel's list.
+pub(crate) fn in_the_way(fd: &impl AsFd, range: Range) -> io::Result<Option<(Mode, Range, i32)>> {
+    // SAFETY: as above.
+    let mut asked: libc::flock64 = unsafe { zeroed() };
+    asked.l_type = libc::F_WRLCK as libc::c_short;
+    asked.l_whence = libc::SEEK_SET as libc::c_short;
+    let offset = |at: u64| libc::off64_t::try_from(at).unwrap_or(libc::off64_t::MAX);
+    asked.l_start = offset(range.start);
+    // 0: to the end, wherever it will be.
+    asked.l_len = range.end.map_or(0, |end| offset(end - range.start + 1));
+    // SAFETY: the descriptor is open for as long as it is borrowed; the command reads and writes a flock64, and `asked` is one that outlives the call.
+    let done = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_OFD_GETLK, &raw mut asked) };
+    if done == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let mode = match i32::from(asked.l_type) {
+        libc::F_WRLCK => Mode::Exclusive,
+        libc::F_RDLCK => Mode::Shared,
+        _ => return Ok(None),
+    };
+    let start = u64::try_from(asked.l_start).unwrap_or(0);
+    let length = u64::try_from(asked.l_len).unwrap_or(0);
+    let end = length.checked_sub(1).map(|last| start + last);
+    Ok(Some((mode, Range { start, end }, asked.l_pid)))
 }

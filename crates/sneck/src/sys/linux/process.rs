@@ -1,9 +1,10 @@
 //! Who a process is. From pidfds and /proc; what /proc hides (hidepid, another namespace) is None, never guessed.
 
 use super::fork::PerProcess;
+use crate::inspect::Pace;
 use crate::sys::unix::user::user_name;
 pub(crate) use crate::sys::unix::user::{host_name, own_pid};
-use crate::sys::{Namespace, Presence};
+use crate::sys::{Namespace, Presence, Status};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -62,6 +63,18 @@ pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     text.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// Whether this is a thread of the kernel, which claims nothing: PF_KTHREAD in include/linux/sched.h.
+pub(crate) fn is_of_the_kernel(pid: u32) -> bool {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let flags = || {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let after = stat.iter().rposition(|&b| b == b')')? + 1;
+        let text = std::str::from_utf8(&stat[after..]).ok()?;
+        text.split_ascii_whitespace().nth(6)?.parse::<u64>().ok()
+    };
+    flags().is_some_and(|flags| flags & PF_KTHREAD != 0)
+}
+
 /// The wall time at which a process started. Only as good as the clock: a step moves it.
 pub(crate) fn started(pid: u32) -> Option<SystemTime> {
     let ticks = start_ticks(pid)?;
@@ -89,6 +102,40 @@ pub(crate) fn user(pid: u32) -> Option<String> {
     let line = status.lines().find_map(|l| l.strip_prefix("Uid:"))?;
     let uid: u32 = line.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some(user_name(uid).unwrap_or_else(|| uid.to_string()))
+}
+
+/// What /proc says about a process. What it does not say is left out.
+pub(crate) fn status(pid: u32) -> Status {
+    let text = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    let number = |name: &str| field(name)?.trim().parse().ok();
+    let inner = || {
+        field("NSpid:")?
+            .split_ascii_whitespace()
+            .nth_back(0)?
+            .parse()
+            .ok()
+    };
+    let state = field("State:").and_then(|state| state.trim().chars().next());
+    let threads = number("Threads:");
+    Status {
+        inner_pid: inner(),
+        parent: number("PPid:"),
+        threads,
+        pace: match state {
+            Some('T' | 't') => Pace::Stopped,
+            // The state is the first thread's: others may live on.
+            Some('Z' | 'X') if threads.is_none_or(|threads| threads <= 1) => Pace::Ended,
+            _ => Pace::Runs,
+        },
+        groups: fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(),
+    }
+}
+
+/// Whether /proc hides the processes of other users (mounted with `hidepid`). What is hidden cannot be found by looking, so init is looked for, which is always there.
+pub(crate) fn hides_processes() -> bool {
+    fs::metadata("/proc/1").is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Whether this process sees every process of the machine.

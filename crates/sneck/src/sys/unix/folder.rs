@@ -78,6 +78,12 @@ impl Directory {
         )
     }
 
+    /// Whether the directory of this name in it is the top of a file system that is made of the kernel's own facts, or that mounts another one when it is entered: found out without entering it.
+    pub(crate) fn bears_pseudo(&self, name: &OsStr) -> bool {
+        let flags = filesystem::UNENTERED | OFlags::DIRECTORY | PLAIN;
+        openat(&*self.0, name, flags, Bits::empty()).is_ok_and(|fd| filesystem::is_pseudo(&fd))
+    }
+
     /// The names in it, but no more than so many.
     pub(crate) fn names(&self, most: usize) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();

@@ -159,6 +159,11 @@ impl Directory {
         Ok(names.iter().any(|found| found != inner))
     }
 
+    /// There are no such file systems.
+    pub(crate) fn bears_pseudo(&self, _: &OsStr) -> bool {
+        false
+    }
+
     /// The names in it, but no more than so many.
     pub(crate) fn names(&self, most: usize) -> io::Result<Vec<OsString>> {
         self.find(OsStr::new("*"), most)

@@ -1,6 +1,11 @@
 //! Who holds the lock of a file. Windows keeps no list that could be read, so whoever holds one of ours says so by a kernel object that ends with it
 //! (`named.rs`); a lock of another program is found by feeling for it, and nobody can say whose it is.
 
+pub(crate) use crate::sys::no_list::{
+    Mounts, bearing, has_name, has_open, is_ours, keeps, kernel_inode, listed, numbered, of_stat,
+    ofd_waiters, opened, seen_by,
+};
+
 use super::file::{self, Inode, Tried};
 use super::handle::is;
 use super::{bytes, named, process};
@@ -22,7 +27,7 @@ pub(crate) fn held_on(
     if family == KernelFamily::Fcntl {
         return Ok(Vec::new());
     }
-    let said = keepers(file, family);
+    let said = keepers(path, file, family);
     if !said.is_empty() {
         return Ok(said);
     }
@@ -77,7 +82,7 @@ pub(crate) fn lists_all(_: Inode) -> bool {
 }
 
 /// The processes that say that they hold the lock of this file.
-pub(crate) fn keepers(file: Inode, family: KernelFamily) -> Vec<KernelLock> {
+pub(crate) fn keepers(_: Option<&Path>, file: Inode, family: KernelFamily) -> Vec<KernelLock> {
     if family == KernelFamily::Fcntl {
         return Vec::new();
     }

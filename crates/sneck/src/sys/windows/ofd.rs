@@ -2,6 +2,7 @@
 
 use super::file::{Asleep, Descriptor, Tried};
 use crate::Mode;
+use crate::inspect::Range;
 use std::io;
 
 fn no_second_family<T>() -> io::Result<T> {
@@ -17,5 +18,9 @@ pub(crate) fn lock(_: &Descriptor, _: Mode, _: &Asleep<'_>) -> io::Result<()> {
 }
 
 pub(crate) fn unlock(_: &Descriptor) -> io::Result<()> {
+    no_second_family()
+}
+
+pub(crate) fn in_the_way(_: &Descriptor, _: Range) -> io::Result<Option<(Mode, Range, i32)>> {
     no_second_family()
 }

@@ -67,6 +67,11 @@ pub(crate) fn own_pid() -> u32 {
     std::process::id()
 }
 
+/// Whether this is a part of the kernel, which claims nothing: the idle process is 0, `System` is 4.
+pub(crate) fn is_of_the_kernel(pid: u32) -> bool {
+    pid <= 4
+}
+
 /// When a process was made, in 100 ns since 1601.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     let process = open(pid).ok()?;
@@ -152,6 +157,16 @@ pub(crate) fn user(pid: u32) -> Option<String> {
     };
     let name = String::from_utf16_lossy(name.get(..name_length as usize)?);
     (known != 0).then_some(name)
+}
+
+/// Nothing more is known here.
+pub(crate) fn status(_: u32) -> crate::sys::Status {
+    crate::sys::Status::default()
+}
+
+/// Nobody is hidden, or nobody knows.
+pub(crate) fn hides_processes() -> bool {
+    false
 }
 
 /// Whether this process sees every process of the machine: their numbers, always.
