@@ -3,6 +3,7 @@
 //! Not for: what an error of the library advises.
 
 use crate::sys::quoted;
+use sneck::inspect::Probe;
 use sneck::{Place, Sighting, Verdict, text};
 use std::ffi::OsStr;
 
@@ -38,6 +39,13 @@ pub(crate) fn about(place: &Place, seen: &Sighting, verdict: Option<&Verdict>) -
         }
         _ => None,
     }
+}
+
+/// How to find out what cannot be seen.
+pub(crate) fn to_find_out(place: &Place, seen: &Sighting, probe: Probe) -> Option<String> {
+    let asks = matches!(seen, Sighting::Unknown { .. }) && probe == Probe::Never;
+    let lock = typed(place);
+    asks.then(|| format!("`sneck status --probe {lock}` finds out by asking for it"))
 }
 
 /// The place as it is typed in a shell.

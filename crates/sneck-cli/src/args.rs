@@ -36,6 +36,9 @@ pub(crate) enum Verb {
     /// Say who holds a lock, without touching it
     #[command(after_help = status_help())]
     Status(StatusArgs),
+    /// List locks: who holds them, since when, and who waits
+    #[command(after_help = list_help())]
+    List(ListArgs),
     /// Say what each protocol can and cannot promise
     #[command(after_help = PROTOCOLS)]
     Protocols(ProtocolsArgs),
@@ -122,7 +125,9 @@ fn wait_help() -> String {
 
 fn status_help() -> String {
     format!(
-        "Examples:\n  sneck status deploy.lock\n  sneck status --json *.lock | jq .\n\n{JSON}\n\n{PLACES}\n\n{}",
+        "Examples:\n  sneck status deploy.lock\n  sneck status --probe deploy.lock   # in a container: who is outside cannot be seen\n  sneck status --json *.lock | jq .\n\n\
+         The first line says whether it is held, and by whom. Those below it, where there is anything to say: who inherited it, who waits (first the one who is next), what is odd, what to do. \
+         Looking harms nothing: no lock is tried for. Who waits is known on Linux, and at servers.\n\n{JSON}\n\n{PLACES}\n\n{}",
         exit::TABLE
     )
 }
@@ -140,9 +145,107 @@ JSON: a list with one object for each LOCK:
   holders   a list of objects: pid, host, user, command, label, token (the
             fencing token), mode (exclusive, shared), since, started, source (who says so),
             protocol (whose claim it is, if another one's); null: not known
-  waiters   the same, of those who wait, first the one who is next, where a server shows them
+  waiters   the same, of those who wait, first the one who is next, where the kernel or a server
+            shows them
   unseen    the same, of those who hold the file by the other family of kernel locks (fcntl where the
-            place is a flock, and the other way round): neither sees the other. state is not about them";
+            place is a flock, and the other way round): neither sees the other. state is not about them
+  inspection
+            everything that is known of the file whatever the protocol, as an object of `files` of
+            `sneck list --json` (`sneck list --help` has its fields); null at a server";
+
+fn list_help() -> String {
+    format!("{LIST}\n\n{LIST_JSON}\n\n{SEEN_JSON}\n\n{LIST_EXIT}")
+}
+
+const LIST: &str = "\
+Examples:
+  sneck list                       # all that the kernel and the folder of locks know
+  sneck list /var/lib ~/projects   # there and below: lock files of any name, and what is locked
+  sneck list --tree --waiting      # who keeps whom waiting
+  sneck list --pid 812
+  sneck list --json | jq '.files[] | select(.deadlock)'
+  sneck list --ndjson | grep '^{\"type\":\"cycle\"'
+
+Looking harms nothing: no lock is tried for, and no file that might be locked is opened. Of several filters all must hold of a file; then it is shown with all who hold \
+it. What could not be seen is said on stderr, never passed over. What files are locked is known on Linux only; elsewhere lock files are listed.
+
+Table: one row for each process that keeps a file in one way:
+  LOCK     the file; (deleted): it has no name any more; (nameless): it was made in this folder
+           without one, as a claim on its way is; (replaced): the path names another file by now;
+           (as pid N sees it): in that process's mount namespace; without a path, its inode
+  KIND     flock, posix, ofd (a POSIX lock of an open file), lease (F_SETLEASE: excludes no lock),
+           or the protocol of a claim, with the lock that marks it as alive
+  MODE     exclusive or shared, and which bytes if not all; of several ranges how many
+  STATE    held; inherited: held through a descriptor that another process locked; stale: the
+           claim's holder is proved gone; damaged; deadlock, or deadlock? where it may end by
+           itself: processes wait for each other, in the order that stands below the table
+  PID      the process; PID@HOST on another machine; -: not known
+  USER     whose process it is
+  SINCE    how old the claim is; <2m: not known, but its process runs for two minutes
+  WAIT     how many wait for it
+  COMMAND  the command line, or the label of a claim
+
+On a terminal columns that do not fit are left out, the least important first, and the others cut (COLUMNS counts where there is no terminal). Colours are for \
+terminals; NO_COLOR, CLICOLOR, CLICOLOR_FORCE and TERM=dumb are heard.";
+
+/// New fields and new words may come; none of these changes its meaning.
+const LIST_JSON: &str = "\
+JSON: one object:
+  files   a list of the files, by path
+  cycles  a list of processes that wait for each other: certainty (deadlock, or perhaps: it may end
+          by itself), text, and links, a list of each wait: waiter and holder (pids), path,
+          path_bytes, device, inode. The holder is the waiter of the next link
+  limits  what could not be seen of the whole, as limits of a file
+  errors  a list of what could not be read: path, path_bytes, kind (usage: it is not there;
+          no-permission, io, unsupported), text
+
+NDJSON: the same objects, one a line, each with its type:
+  type  file, cycle, limit or error";
+
+/// As above. `status` has the same objects.
+const SEEN_JSON: &str = "\
+File: an object, in which null means not known, or none:
+  path        what is no UTF-8 in it is replaced
+  path_bytes  its bytes in hexadecimal, where it is no UTF-8; else null
+  name        leads (the path leads there), deleted, nameless (it was made in this folder without a
+              name, and has none), replaced (it leads to another file by now),
+              elsewhere (it leads there in another mount namespace), nothing (nothing is there),
+              unknown
+  name_pid    a process of that mount namespace
+  device      MAJOR:MINOR as the kernel's list of locks has it
+  inode       its number
+  mount       where its file system is mounted, if there is no better path
+  state       held, stale, damaged, free, unknown
+  deadlock    deadlock or perhaps, as the certainty of the cycle that it is part of, or null (not
+              in `sneck status`, which looks at one file)
+  holdings    a list of the ways in which it is held: kind (flock, posix, ofd, lease, claim),
+              protocol (of a claim), mode (exclusive, shared), start (its first byte), end (its last;
+              null: the file's end), state (held, stale, damaged), verdict (what is known of a
+              claim's holder: alive, marked (alive: it keeps the claim locked), gone, younger,
+              unknown), text (the same in words), taker (the pid that took it), since, beside and
+              beside_bytes (where the claim stands, if elsewhere), keepers
+  keepers     a list of who keeps a holding up, a process each, with how (took, inherited, has (the
+              kernel does not say who took it), listed (whether it has it still cannot be seen),
+              named (by the claim)) and descriptors (a list)
+  waiters     a list of who waits, of each kind first the one who is next: a process each, with
+              kind, protocol, mode, start, end, waits (queued, somewhere (in the queue), watches
+              (the claim)), before (how many are before it), behind (which holdings are in its way:
+              a list, counted from 0)
+  process     pid, host, user, command, label, token, since (it holds; UTC), started (UTC), source
+              (who says so), container, inner_pid (in its own pid namespace), pace (runs, stopped,
+              ended), threads
+  oddities    a list: what (deleted, replaced, two-families, claim-and-lock, other-host,
+              taker-ended, passed-on, nobody, stopped, waits-for-itself), pid, host, protocol, text
+  limits      a list of what could not be seen of it: what (pid-namespace, hidden-descriptors,
+              hidden-processes, network-files, no-list, too-fast, not-probed), processes, text";
+
+const LIST_EXIT: &str = "\
+Exit status:
+    0  it could look, whatever it found
+   64  the command line makes no sense, or a PATH is not there
+   74  input or output failed
+   77  no permission to look into a folder
+Of several the worst counts: 64, 77, 74, the last being the worst. What can be read is shown all the same.";
 
 /// The columns are those of the table, and the fields the same things for programs.
 const PROTOCOLS: &str = "\
@@ -376,12 +479,46 @@ pub(crate) struct StatusArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where it cannot be seen whether it is held (in a pid namespace, on a network file system), ask for it: for an instant sneck may hold it, and whoever tries for it then without waiting is refused
+    #[arg(long)]
+    pub(crate) probe: bool,
     /// The protocol by which each LOCK is locked; LOCK is then taken as it stands
     #[arg(long, value_name = "P")]
     pub(crate) protocol: Option<String>,
     /// The places to look at
     #[arg(value_name = "LOCK", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) locks: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only files that somebody holds
+    #[arg(long)]
+    pub(crate) held: bool,
+    /// Only files with a claim that is stale
+    #[arg(long)]
+    pub(crate) stale: bool,
+    /// Only files that somebody waits for
+    #[arg(long)]
+    pub(crate) waiting: bool,
+    /// Only files that this process holds or waits for; may be given several times, and means any of them
+    #[arg(long, value_name = "PID", value_parser = pid(), action = ArgAction::Append)]
+    pub(crate) pid: Vec<u32>,
+    /// Only files that a process of this user holds or waits for
+    #[arg(long, value_name = "USER", value_hint = ValueHint::Username)]
+    pub(crate) user: Option<String>,
+    /// As a tree: under each file who holds it, who inherited that, who waits, and what is odd
+    #[arg(long, conflicts_with_all = ["json", "ndjson"])]
+    pub(crate) tree: bool,
+    /// As one JSON object, for programs
+    #[arg(long, conflicts_with = "ndjson")]
+    pub(crate) json: bool,
+    /// As JSON with one object a line, for pipes
+    #[arg(long)]
+    pub(crate) ndjson: bool,
+    /// The folders and files to look at. Usual: all of the machine
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) paths: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -513,6 +650,24 @@ mod tests {
             assert!(parses(bad).is_err(), "{bad}");
         }
         assert!(Cli::try_parse_from(["sneck", "acquire", "l"]).is_err());
+    }
+
+    #[test]
+    fn a_list_is_written_in_one_way_and_its_filters_go_together() {
+        let parses = |words: &[&str]| Cli::try_parse_from([&["sneck", "list"], words].concat());
+        for bad in [
+            &["--json", "--ndjson"][..],
+            &["--tree", "--json"],
+            &["--tree", "--ndjson"],
+            &["--pid", "0"],
+        ] {
+            assert!(parses(bad).is_err(), "{bad:?}");
+        }
+        let all = parses(&["--held", "--stale", "--pid", "1", "--pid", "2", "a", "b"]);
+        match all.unwrap().verb {
+            Verb::List(args) => assert_eq!((args.pid, args.paths.len()), (vec![1, 2], 2)),
+            other => panic!("not list: {other:?}"),
+        }
     }
 
     #[test]

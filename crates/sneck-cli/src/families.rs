@@ -4,7 +4,8 @@
 //! Not for: locking by both (`flock+fcntl:`), and who holds a lock by its own protocol.
 
 use crate::advice;
-use sneck::{Holder, Lock, Place, Registry, Sighting};
+use sneck::inspect::{Holding, Inspection, Kind};
+use sneck::{Holder, Place, Sighting};
 
 /// The name under which both are taken as one.
 const BOTH: &str = "flock+fcntl";
@@ -18,33 +19,49 @@ pub(crate) struct Unseen {
     both: Place,
 }
 
+/// Whether a holding is one of this protocol, of those two.
+pub(crate) fn is_of(protocol: &str, kind: Kind) -> bool {
+    match protocol {
+        "flock" => kind == Kind::Flock,
+        "fcntl" => matches!(kind, Kind::Posix | Kind::Ofd),
+        _ => false,
+    }
+}
+
 /// None: nobody does, as far as can be seen, or the place is no kernel lock.
-pub(crate) fn unseen(place: &Place, seen: &Sighting, registry: &Registry) -> Option<Unseen> {
+pub(crate) fn unseen(place: &Place, seen: &Sighting, all: &Inspection) -> Option<Unseen> {
     let (family, other) = match place.scheme() {
         "flock" => ("flock", "fcntl"),
         "fcntl" => ("fcntl", "flock"),
         _ => return None,
     };
-    let there = Place::file(other, place.rest());
-    // What cannot be seen of the other family changes nothing about the lock that was asked for.
-    let there = Lock::builder().registry(registry).at(&there).ok()?;
-    let there = there.holder().ok()?;
-    let others = there.holders().iter().filter(|h| h.protocol.is_none());
-    // One who holds it by both excludes both, and so do those who inherited from it what holds the lock: of these the kernel names some by one family only.
-    let has_both = |holder: &Holder| {
-        let same = |own: &Holder| own.pid.is_some() && own.pid == holder.pid;
-        seen.holders().iter().any(same)
+    // One who cannot be named may have both.
+    let may_be_the_same = |holder: &Holder| holder.pid.is_none();
+    let is_veiled = match seen {
+        Sighting::Held { holders, .. } => holders.iter().any(may_be_the_same),
+        Sighting::Unknown { .. } => true,
+        _ => false,
     };
-    if others.clone().any(has_both) {
+    if is_veiled {
         return None;
     }
-    let holders: Vec<Holder> = others
-        .cloned()
-        .map(|mut holder| {
-            holder.protocol = Some(other);
-            holder
-        })
-        .collect();
+    let by_the_other = |holding: &&Holding| is_of(other, holding.kind);
+    let mut holders: Vec<Holder> = Vec::new();
+    for holding in all.holdings.iter().filter(by_the_other) {
+        for keeper in &holding.keepers {
+            // One who holds it by both excludes both, and so do those who inherited from it what holds the lock.
+            let same = |own: &Holder| own.pid.is_some() && own.pid == keeper.holder.pid;
+            let is_held = !seen.holders().is_empty();
+            if seen.holders().iter().any(same) || is_held && may_be_the_same(&keeper.holder) {
+                return None;
+            }
+            if !holders.iter().any(same) {
+                let mut holder = keeper.holder.clone();
+                holder.protocol = Some(other);
+                holders.push(holder);
+            }
+        }
+    }
     (!holders.is_empty()).then(|| Unseen {
         family,
         other,

@@ -1,5 +1,5 @@
-//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `breaking`, `vigil`, `status`, `protocols`: one file a
-//! verb; `pages`: what is printed about the command itself).
+//! The command `sneck`: arguments as typed (`args`), as meant (`plan`), and done (`run`, `acquire`, `release`, `breaking`, `vigil`, `status`, `list`, `protocols`: one file or folder
+//! a verb; `pages`: what is printed about the command itself).
 //!
 //! Exit codes are all in `exit`; `sys` is the only unsafe and nearly the only cfg.
 
@@ -13,11 +13,16 @@ mod breaking;
 mod duration;
 mod exit;
 mod families;
+mod json;
+mod list;
 mod pages;
 mod plan;
 mod protocols;
 mod release;
 mod run;
+mod screen;
+mod seen;
+mod shown;
 mod status;
 mod sys;
 mod taking;
@@ -71,6 +76,7 @@ fn sneck() -> Exit {
         Verb::Status(args) => {
             plan::Status::new(args, &registry).map(|plan| status::status(&plan, &registry))
         }
+        Verb::List(args) => list::list(&plan::List::from(args)),
         Verb::Completions(args) => Ok(pages::completions(args.shell, &registry)),
         Verb::Man(args) => pages::man(args.verb.as_deref(), &registry),
         Verb::Protocols(args) => Ok(protocols::protocols(plan::Form::from(&args), &registry)),

@@ -1,18 +1,20 @@
 //! What was typed, as what is meant. Not for: doing it (each verb has its file).
 
 use crate::args::{
-    AcquireArgs, BreakArgs, OthersArgs, ProtocolsArgs, ReleaseArgs, RunArgs, SpeechArgs, StaleArg,
-    StatusArgs, WaitArgs, WaitForArgs,
+    AcquireArgs, BreakArgs, ListArgs, OthersArgs, ProtocolsArgs, ReleaseArgs, RunArgs, SpeechArgs,
+    StaleArg, StatusArgs, WaitArgs, WaitForArgs,
 };
 use crate::exit::Exit;
 use crate::taking;
 use crate::waiting::Verbosity;
 use crate::words;
+use sneck::inspect::Probe;
 use sneck::lease::Terms;
 use sneck::protocol::Reach;
 use sneck::{Error, ErrorKind, Lock, Mode, Place, Registry, Requirement, Stale, Timeout, text};
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A lock to take.
@@ -161,7 +163,37 @@ pub(crate) struct Wait {
 #[derive(Debug)]
 pub(crate) struct Status {
     pub(crate) locks: Vec<Place>,
+    pub(crate) probe: Probe,
     pub(crate) form: Form,
+}
+
+/// Locks to list.
+#[derive(Debug)]
+pub(crate) struct List {
+    /// None: the machine.
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) which: Which,
+    pub(crate) form: ListForm,
+}
+
+/// Which of them: all that is asked for must hold of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Which {
+    pub(crate) held: bool,
+    pub(crate) stale: bool,
+    pub(crate) waiting: bool,
+    /// One of these holds or waits; empty: whoever.
+    pub(crate) pids: Vec<u32>,
+    pub(crate) user: Option<String>,
+}
+
+/// How it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ListForm {
+    Table,
+    Tree,
+    Json,
+    Lines,
 }
 
 /// For whom it is written.
@@ -301,8 +333,30 @@ impl Status {
     pub(crate) fn new(args: StatusArgs, registry: &Registry) -> Result<Status, Error> {
         Ok(Status {
             locks: places(registry, args.protocol.as_deref(), &args.locks)?,
+            probe: if args.probe { Probe::Try } else { Probe::Never },
             form: if args.json { Form::Json } else { Form::People },
         })
+    }
+}
+
+impl From<ListArgs> for List {
+    fn from(args: ListArgs) -> List {
+        List {
+            paths: args.paths.into_iter().map(PathBuf::from).collect(),
+            which: Which {
+                held: args.held,
+                stale: args.stale,
+                waiting: args.waiting,
+                pids: args.pid,
+                user: args.user,
+            },
+            form: match (args.tree, args.json, args.ndjson) {
+                (true, ..) => ListForm::Tree,
+                (_, true, _) => ListForm::Json,
+                (.., true) => ListForm::Lines,
+                _ => ListForm::Table,
+            },
+        }
     }
 }
 

@@ -3,8 +3,11 @@
 use crate::advice;
 use crate::exit::Exit;
 use crate::families::{self, Unseen};
+use crate::json;
 use crate::plan::{Form, Status};
+use crate::seen::{self, Seen};
 use serde::Serialize;
+use sneck::inspect::{Holding, How, Inspection, Inspector, Kind, Limit, Oddity, Probe};
 use sneck::protocol::Reach;
 use sneck::{Error, Holder, Lock, Place, Registry, Sighting, Verdict, text};
 use std::io::{self, Write};
@@ -15,7 +18,7 @@ pub(crate) fn status(plan: &Status, registry: &Registry) -> Exit {
     let reports: Vec<Report> = plan
         .locks
         .iter()
-        .map(|place| Report::of(place, registry))
+        .map(|place| Report::of(place, plan.probe, registry))
         .collect();
     let printed = match plan.form {
         Form::People => people(&reports),
@@ -32,13 +35,11 @@ fn people(reports: &[Report]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     reports
         .iter()
-        .try_for_each(|report| writeln!(out, "{}: {}", report.lock, report.words))
+        .try_for_each(|report| writeln!(out, "{}: {}", report.lock, report.lines.join("\n  ")))
 }
 
 fn json(reports: &[Report]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, reports)?;
-    writeln!(out)
+    json::pretty(io::stdout().lock(), &reports)
 }
 
 /// One lock as `--json` shows it. The help of `status` documents the fields; programs rely on them.
@@ -58,11 +59,16 @@ struct Report {
     waiters: Vec<Party>,
     /// Who holds the same file by the other family of kernel locks.
     unseen: Vec<Party>,
+    /// Everything that is known of the file, whatever the protocol; null where there is none.
+    inspection: Option<Seen>,
+    /// The words, a line a matter.
+    #[serde(skip)]
+    lines: Vec<String>,
     #[serde(skip)]
     exit: Exit,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
     Free,
@@ -95,8 +101,8 @@ struct Party {
 }
 
 impl Report {
-    fn of(place: &Place, registry: &Registry) -> Report {
-        match Report::look(place, registry) {
+    fn of(place: &Place, probe: Probe, registry: &Registry) -> Report {
+        match Report::look(place, probe, registry) {
             Ok(report) => report,
             Err(error) => {
                 let words = error.to_string();
@@ -104,6 +110,7 @@ impl Report {
                 let prefix = format!("{place}: ");
                 let words = words.strip_prefix(&prefix).unwrap_or(&words).to_owned();
                 Report {
+                    lines: vec![words.clone()],
                     words,
                     ..Report::new(place, State::Error, Exit::from(&error))
                 }
@@ -111,16 +118,20 @@ impl Report {
         }
     }
 
-    fn look(place: &Place, registry: &Registry) -> Result<Report, Error> {
+    fn look(place: &Place, probe: Probe, registry: &Registry) -> Result<Report, Error> {
         let lock = Lock::builder().registry(registry).at(place)?;
         let seen = lock.holder()?;
+        // All that is on the file; an error would be that of the look before.
+        let all = match lock.capabilities().reach {
+            Reach::Machine => Inspector::new().probe(probe).path(place.rest()).ok(),
+            _ => None,
+        };
+        let seen = match (&seen, &all) {
+            (Sighting::Unknown { .. }, Some(all)) => found_out(place, all, probe).unwrap_or(seen),
+            _ => seen,
+        };
         let verdict = lock.verdict(&seen);
-        let names = seen
-            .holders()
-            .iter()
-            .map(Holder::to_string)
-            .collect::<Vec<_>>()
-            .join("; ");
+        let names = listed(seen.holders());
         let (state, words, exit) = match &seen {
             Sighting::Free => (State::Free, "free".to_owned(), Exit::Ok),
             Sighting::Held { .. } => match &verdict {
@@ -151,29 +162,52 @@ impl Report {
             }
             _ => (State::Unknown, "unknown".to_owned(), Exit::StatusHeld),
         };
-        let unseen = families::unseen(place, &seen, registry);
+        let unseen = all
+            .as_ref()
+            .and_then(|all| families::unseen(place, &seen, all));
         let parts = lock.parts();
         let (words, advice) = match parts.as_slice() {
             [_] => (words, advice::about(place, &seen, verdict.as_ref())),
             parts => of_parts(&words, &seen, parts)?,
         };
-        let advice = advice.or_else(|| unseen.as_ref().map(Unseen::advice));
-        let others = unseen.as_ref().map(Unseen::words);
-        // Those who wait for a lock of this machine are known to nobody.
-        let waiters = match (&seen, lock.capabilities().reach) {
-            (Sighting::Held { .. }, Reach::Network) => lock.waiters()?,
+        let advice = advice
+            .or_else(|| unseen.as_ref().map(Unseen::advice))
+            .or_else(|| advice::to_find_out(place, &seen, probe));
+        // A kernel lock has nothing to do with what else is on the file; of a claim, or of several locks, all of it counts.
+        let is_kernel = ["flock", "fcntl"].contains(&place.scheme());
+        let is_own = |kind: Kind| !is_kernel || families::is_of(place.scheme(), kind);
+        // At a server it tells; on a machine the kernel does.
+        let waiters = match (&seen, &all) {
+            (_, Some(all)) => {
+                let own = all.waiters.iter().filter(|waiter| is_own(waiter.kind));
+                own.map(|waiter| waiter.holder.clone()).collect()
+            }
+            (Sighting::Held { .. }, None) => lock.waiters()?,
             _ => Vec::new(),
         };
-        let names: Vec<String> = waiters.iter().map(Holder::to_string).collect();
-        let waiting = (!names.is_empty()).then(|| format!("waited for by {}", names.join("; ")));
-        let words = [Some(words), waiting, others, advice.clone()];
+        let waiting = (!waiters.is_empty()).then(|| format!("waited for by {}", some(&waiters)));
+        let (heirs, odd) = match &all {
+            Some(all) => (heirs(all, &seen, is_own), odd(all, unseen.is_some())),
+            None => (None, None),
+        };
+        let lines = [
+            Some(words),
+            heirs,
+            waiting,
+            unseen.as_ref().map(Unseen::words),
+            odd,
+            advice.clone(),
+        ];
+        let lines: Vec<String> = lines.into_iter().flatten().collect();
         Ok(Report {
-            verdict: verdict.as_ref().map(word),
-            words: words.into_iter().flatten().collect::<Vec<_>>().join("; "),
+            verdict: verdict.as_ref().map(seen::word),
+            words: lines.join("; "),
+            lines,
             advice,
             holders: parties(seen.holders()),
             waiters: parties(&waiters),
             unseen: parties(unseen.as_ref().map_or(&[], Unseen::holders)),
+            inspection: all.as_ref().map(Seen::of),
             ..Report::new(place, state, exit)
         })
     }
@@ -190,9 +224,80 @@ impl Report {
             holders: Vec::new(),
             waiters: Vec::new(),
             unseen: Vec::new(),
+            inspection: None,
+            lines: Vec::new(),
             exit,
         }
     }
+}
+
+/// What asking gave, where it could not be seen: `--probe`. None: it gave nothing more.
+fn found_out(place: &Place, all: &Inspection, probe: Probe) -> Option<Sighting> {
+    let own = |holding: &&Holding| families::is_of(place.scheme(), holding.kind);
+    let keepers = all.holdings.iter().filter(own).flat_map(|h| &h.keepers);
+    let holders: Vec<Holder> = keepers.map(|keeper| keeper.holder.clone()).collect();
+    // It is held by these at least. That nobody holds it only asking tells.
+    let not_asked = |limit: &Limit| matches!(limit, Limit::NotProbed { .. });
+    let is_asked = probe == Probe::Try && !all.limits.iter().any(not_asked);
+    if holders.is_empty() && !is_asked {
+        return None;
+    }
+    Some(match holders.is_empty() {
+        true => Sighting::Free,
+        false => Sighting::Held {
+            holders,
+            mark: None,
+        },
+    })
+}
+
+/// So many of those who are not the matter itself are named.
+const NAMED: usize = 3;
+
+fn listed(holders: &[Holder]) -> String {
+    let names: Vec<String> = holders.iter().map(Holder::to_string).collect();
+    names.join("; ")
+}
+
+/// The first of them, and how many more there are.
+fn some(holders: &[Holder]) -> String {
+    let named = listed(&holders[..holders.len().min(NAMED)]);
+    match holders.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named}; and {more} more"),
+    }
+}
+
+/// Those who keep it up besides the holders that were named: they inherited it, and it is held until all of them are done with it.
+fn heirs(all: &Inspection, seen: &Sighting, is_own: impl Fn(Kind) -> bool) -> Option<String> {
+    let mut heirs: Vec<Holder> = Vec::new();
+    let own = all.holdings.iter().filter(|holding| is_own(holding.kind));
+    let keepers = own.flat_map(|holding| &holding.keepers);
+    for keeper in keepers.filter(|keeper| keeper.how == How::Inherited) {
+        let same = |known: &Holder| known.pid == keeper.holder.pid;
+        if !seen.holders().iter().any(same) && !heirs.iter().any(same) {
+            heirs.push(keeper.holder.clone());
+        }
+    }
+    let holds = matches!(seen, Sighting::Held { .. });
+    (holds && !heirs.is_empty()).then(|| format!("inherited by {}", some(&heirs)))
+}
+
+/// What is odd about it, but for what is said otherwise.
+fn odd(all: &Inspection, has_unseen: bool) -> Option<String> {
+    let new = |oddity: &&Oddity| match oddity {
+        Oddity::TwoFamilies => !has_unseen,
+        // The verdict says so.
+        Oddity::OtherHost(_) => false,
+        _ => true,
+    };
+    let words: Vec<String> = all
+        .oddities
+        .iter()
+        .filter(new)
+        .map(Oddity::to_string)
+        .collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn parties(holders: &[Holder]) -> Vec<Party> {
@@ -224,17 +329,6 @@ fn of_parts(
         advice = advice.or_else(|| advice::about(part.place(), &seen, verdict.as_ref()));
     }
     Ok((format!("{words} ({})", places.join(", ")), advice))
-}
-
-/// A verdict in one word, for programs.
-fn word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Alive => "alive",
-        Verdict::Marked => "marked",
-        Verdict::Gone(_) => "gone",
-        Verdict::Younger { .. } => "younger",
-        _ => "unknown",
-    }
 }
 
 impl Party {
