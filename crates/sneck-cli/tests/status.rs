@@ -163,7 +163,7 @@ fn the_fields_of_the_json_are_these_and_the_help_has_them_all() {
         let object = value.as_object().expect("an object");
         object.keys().cloned().collect::<Vec<_>>()
     };
-    let of_lock = "advice holders lock protocol state text unseen verdict waiters";
+    let of_lock = "advice holders inspection lock protocol state text unseen verdict waiters";
     assert_eq!(keys(&seen).join(" "), of_lock);
     let of_holder = "command host label mode pid protocol since source started token user";
     assert_eq!(keys(&seen["holders"][0]).join(" "), of_holder);
@@ -255,7 +255,7 @@ fn a_holder_of_the_other_family_is_named_beside_the_state_of_the_lock() {
         assert_eq!(code, 0, "{how}: {said}");
         let named = format!("pid {}", holder.id());
         let words = [
-            "free; ",
+            "free\n  the same file is locked by",
             &named,
             "do not see each other",
             "`flock+fcntl:l` excludes both",
@@ -263,7 +263,7 @@ fn a_holder_of_the_other_family_is_named_beside_the_state_of_the_lock() {
         for word in words {
             assert!(said.contains(word), "{how}: {word}: {said}");
         }
-        assert_eq!(said.lines().count(), 1, "{how}: {said}");
+        assert_eq!(said.lines().count(), 3, "{how}: {said}");
         let seen = json(&place, other);
         assert_eq!(seen["state"], "free", "{how}");
         assert_eq!(seen["holders"], serde_json::json!([]), "{how}");

@@ -1,6 +1,7 @@
 //! Where the tests of the command play: a folder, sneck in it, and processes that hold locks there.
 #![allow(dead_code, reason = "each test program uses its part of it")]
 
+pub(crate) mod locked;
 pub(crate) mod terminal;
 
 use rustix::process::Pid;

@@ -25,6 +25,11 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Runs this as the leader of a session on a new terminal, in the test's folder; `sneck` is the command.
     pub(crate) fn start(place: &Place, words: &[&str]) -> Terminal {
+        Terminal::wide(200, place, words)
+    }
+
+    /// The same on a terminal of so many columns.
+    pub(crate) fn wide(columns: u16, place: &Place, words: &[&str]) -> Terminal {
         // rustix (1.1) does not name the last one on macOS.
         let flags = OpenptFlags::RDWR
             | OpenptFlags::NOCTTY
@@ -40,7 +45,7 @@ impl Terminal {
         let line = open();
         let size = Winsize {
             ws_row: 40,
-            ws_col: 200,
+            ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
@@ -106,6 +111,23 @@ impl Terminal {
         modes
             .local_modes
             .contains(rustix::termios::LocalModes::ECHO)
+    }
+
+    /// All that is shown until the session's leader ends well.
+    pub(crate) fn whole(mut self) -> String {
+        const END: &str = "that was all";
+        let mut ended = None;
+        until("the session's leader to end", || {
+            ended = self.child.try_wait().expect("a child");
+            ended.is_some()
+        });
+        assert_eq!(ended.and_then(|status| status.code()), Some(0));
+        // What it wrote may not have been read yet; what is written now comes after it.
+        rustix::io::write(&self.line, END.as_bytes()).expect("written");
+        self.shows(END);
+        let screen = self.screen();
+        let (screen, _) = screen.split_once(END).unwrap_or_default();
+        screen.replace("\r\n", "\n")
     }
 
     /// How the session's leader ended.
