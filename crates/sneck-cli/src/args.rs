@@ -234,8 +234,9 @@ File: an object, in which null means not known, or none:
   process     pid, host, user, command, label, token, since (it holds; UTC), started (UTC), source
               (who says so), container, inner_pid (in its own pid namespace), pace (runs, stopped,
               ended), threads
-  oddities    a list: what (deleted, replaced, two-families, claim-and-lock, other-host,
-              taker-ended, passed-on, nobody, stopped, waits-for-itself), pid, host, protocol, text
+  oddities    a list: what (deleted, replaced, former (a process holds a file that had this path and
+              was deleted), two-families, claim-and-lock, other-host, taker-ended, passed-on, nobody,
+              stopped, waits-for-itself), pid, host, protocol, text
   limits      a list of what could not be seen of it: what (pid-namespace, hidden-descriptors,
               hidden-processes, network-files, no-list, too-fast, not-probed), processes, text";
 

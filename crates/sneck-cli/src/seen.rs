@@ -281,6 +281,10 @@ impl Odd {
         odd.what = match found {
             Oddity::Deleted => "deleted",
             Oddity::Replaced => "replaced",
+            Oddity::Former { pid } => {
+                odd.pid = Some(*pid);
+                "former"
+            }
             Oddity::TwoFamilies => "two-families",
             Oddity::ClaimAndLock { protocol } => {
                 odd.protocol = Some(protocol);

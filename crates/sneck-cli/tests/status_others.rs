@@ -66,6 +66,47 @@ fn who_inherited_a_lock_is_named_when_its_taker_was_killed() {
 }
 
 #[test]
+fn whoever_holds_a_file_that_had_this_name_and_was_deleted_is_named() {
+    let place = Place::new();
+    let hold = |mark: &str| {
+        let holder = flock(&place, &format!("l sh -c 'echo > {mark}; exec sleep 1000'"));
+        until("it holds", || place.has(mark));
+        holder
+    };
+    let old = hold("old");
+    fs::remove_file(place.path().join("l")).expect("removed");
+    let (code, said) = place.said(&["status", "l"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.starts_with("l: free\n"), "{said}");
+    let odd = "holds a file that had this path and was deleted";
+    assert!(said.contains(odd), "{said}");
+    assert_eq!(
+        said.lines().count(),
+        2,
+        "of heirs one stands for all: {said}"
+    );
+    let new = hold("new");
+    let (code, said) = place.said(&["status", "l"]);
+    assert_eq!(code, 1, "{said}");
+    let named = format!("held by pid {} ", new.number());
+    assert!(said.contains(&named) && said.contains(odd), "{said}");
+    let seen = json(&place, &["l"]);
+    assert_eq!(seen["inspection"]["oddities"][0]["what"], "former");
+    // Another name in the same folder has nothing to do with it.
+    let (_, said) = place.said(&["status", "other"]);
+    assert_eq!(said, "other: free\n");
+    for holder in [old, new] {
+        let number = holder.number();
+        let heirs = Command::new("pkill").args(["-P", &number]).status();
+        assert!(heirs.expect("pkill(1)").success());
+        assert_eq!(holder.code(), Some(143));
+    }
+    until("they are gone", || {
+        place.said(&["status", "l"]).1 == "l: free\n"
+    });
+}
+
+#[test]
 fn those_who_wait_are_named_first_the_one_who_is_next() {
     for lock in ["l", "fcntl:l"] {
         let place = Place::new();

@@ -10,13 +10,14 @@
 mod settle;
 
 use super::found::{Holding, How, Keeper, KernelInode, Kind, Range, State, Waiter, Waits};
+use super::names::DELETED;
 use super::odd::{Limit, Oddity};
 use super::people::People;
 use crate::claim::Mode;
 use crate::holder::{Holder, Source};
 use crate::sys::file::{Inode, look_through};
 use crate::sys::locks::Mounts;
-use crate::sys::{Asleep, Bearing, Listed, Opened, Rank, Reading, Watching, locks, process};
+use crate::sys::{Asleep, Bearing, Listed, Opened, Rank, Reading, Watching, locks, process, text};
 use settle::{Absent, ROUNDS};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -32,8 +33,29 @@ pub(super) struct Seen {
     absent: HashMap<(KernelInode, Key), Absent>,
     /// Files that `stat` numbers otherwise than the list does.
     aliases: HashMap<(u64, u64), KernelInode>,
+    /// Who holds a file that had the path which was asked for, and was deleted.
+    pub(super) former: Vec<u32>,
     /// What could not be seen of all of it.
     pub(super) limits: Vec<Limit>,
+}
+
+/// A path, and the device of its folder: files that were deleted there still bear it, with a word after it.
+#[derive(Debug)]
+pub(super) struct Former {
+    pub(super) path: PathBuf,
+    pub(super) device: (u32, u32),
+}
+
+impl Former {
+    fn is_of(&self, bearing: &Bearing) -> bool {
+        let here = |lock: &Listed| (lock.inode.major, lock.inode.minor) == self.device;
+        let name = bearing
+            .path
+            .as_ref()
+            .map(|path| text::bytes(path.as_os_str()));
+        let stem = name.and_then(|name| name.strip_suffix(DELETED));
+        stem == Some(text::bytes(self.path.as_os_str())) && bearing.locks.iter().any(here)
+    }
 }
 
 /// What is known of one file.
@@ -115,8 +137,11 @@ pub(super) struct Locked {
 }
 
 impl Seen {
-    /// Look at all locks of which this is true. `Unsupported`: this system has no list.
-    pub(super) fn look(wanted: &dyn Fn(&KernelInode) -> bool) -> io::Result<Seen> {
+    /// Look at all locks of which this is true, and at who holds what was deleted at that path. `Unsupported`: this system has no list.
+    pub(super) fn look(
+        wanted: &dyn Fn(&KernelInode) -> bool,
+        former: Option<&Former>,
+    ) -> io::Result<Seen> {
         let reading = locks::listed(&|lock| wanted(&lock.inode))?;
         let mut limits = Vec::new();
         if !process::sees_all_pids() {
@@ -138,8 +163,20 @@ impl Seen {
                 Rank::Waits(_) => file.waits.push(*lock),
             }
         }
-        let opened = locks::opened(&|lock| wanted(&lock.inode), &|watch| {
+        let all = former.is_some();
+        let mut opened = locks::opened(&|lock| all || wanted(&lock.inode), &|watch| {
             wanted(&watch.inode) && locks::is_ours(watch)
+        });
+        let mut holds_former = BTreeMap::new();
+        opened.bearing.retain_mut(|bearing| {
+            if former.is_some_and(|former| former.is_of(bearing)) {
+                // Of those who inherited it, one stands for all.
+                holds_former
+                    .entry(bearing.locks[0].inode)
+                    .or_insert(bearing.pid);
+            }
+            bearing.locks.retain(|lock| wanted(&lock.inode));
+            !bearing.locks.is_empty()
         });
         let mut seen = Seen {
             by_file,
@@ -147,6 +184,7 @@ impl Seen {
             watching: Vec::new(),
             aliases: HashMap::new(),
             absent: HashMap::new(),
+            former: holds_former.into_values().collect(),
             limits,
         };
         seen.add(opened);

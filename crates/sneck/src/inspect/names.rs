@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What the kernel writes after the path of a file whose name is gone.
-const DELETED: &[u8] = b" (deleted)";
+pub(super) const DELETED: &[u8] = b" (deleted)";
 
 /// One who finds names. Folders are listed once each.
 #[derive(Debug)]

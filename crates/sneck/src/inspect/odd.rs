@@ -11,6 +11,11 @@ pub enum Oddity {
     Deleted,
     /// The path names another file by now: those who lock that do not exclude those who hold this one.
     Replaced,
+    /// A process holds another file, which had this path and was deleted.
+    Former {
+        /// Which.
+        pid: u32,
+    },
     /// It is held by flock(2) and by fcntl(2), by different processes: neither keeps the other out.
     TwoFamilies,
     /// It is locked by one process, and a claim at the same path names another one: neither keeps the other out.
@@ -78,6 +83,10 @@ impl fmt::Display for Oddity {
             ),
             Oddity::Replaced => f.write_str(
                 "the path names another file by now: who locks that one is not kept out",
+            ),
+            Oddity::Former { pid } => write!(
+                f,
+                "pid {pid} holds a file that had this path and was deleted: it does not keep out who locks the path now"
             ),
             Oddity::TwoFamilies => f.write_str(
                 "different processes hold it by flock and by fcntl, and these do not see each other",

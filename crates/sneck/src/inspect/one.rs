@@ -4,8 +4,8 @@
 
 use super::claims::{Asked, Claims, Kernel, failed};
 use super::found::{Holding, Inspection, KernelInode, Kind};
-use super::locked::{Locked, Seen};
-use super::odd::Limit;
+use super::locked::{Former, Locked, Seen};
+use super::odd::{Limit, Oddity};
 use super::people::People;
 use super::{Probe, kernel, probe, whole};
 use crate::claim::Mode;
@@ -33,11 +33,10 @@ pub(super) fn look(path: &Path, asks: Probe) -> Result<Inspection> {
         None => inode,
     };
     let places = [inode, inode_beside, own];
-    let mut seen = match places.iter().flatten().next() {
-        None => Seen::default(),
-        Some(_) => {
-            Seen::look(&|there| places.contains(&Some(*there))).map_err(|e| failed(path, e))?
-        }
+    let wanted = |there: &KernelInode| places.contains(&Some(*there));
+    let mut seen = match Seen::look(&wanted, former(path).as_ref()) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Seen::default(),
+        seen => seen.map_err(|e| failed(path, e))?,
     };
     for (stat, kernel) in [(named, own), (named_beside, inode_beside)] {
         if let (Some(stat), Some(kernel)) = (stat, kernel) {
@@ -48,10 +47,11 @@ pub(super) fn look(path: &Path, asks: Probe) -> Result<Inspection> {
         Some(inode) => seen.locked(inode, &mut people),
         None => Locked::default(),
     };
-    let mut limits = seen.limits.clone();
-    if inode.is_none() {
-        limits.extend(told(path, &mut locked, &mut people)?);
-    }
+    // What the kernel hides is of no matter where there is nothing to lock.
+    let mut limits = match inode {
+        Some(_) => seen.limits.clone(),
+        None => Vec::from_iter(told(path, &mut locked, &mut people)?),
+    };
     if seen.hidden() > 0 && !locked.holdings.is_empty() {
         let processes = seen.hidden();
         limits.push(Limit::HiddenDescriptors { processes });
@@ -65,8 +65,24 @@ pub(super) fn look(path: &Path, asks: Probe) -> Result<Inspection> {
     let claims = claims(path, &beside, read, &seen, &places, &mut people)?;
     let file = whole::named(path, inode);
     let mut found = whole::inspection(file, &seen, locked, claims, &mut people);
+    let former = seen.former.iter().map(|pid| Oddity::Former { pid: *pid });
+    found.oddities.extend(former);
     found.limits = limits;
     Ok(found)
+}
+
+/// What a file that was deleted here is still called. None: there is no such folder, or no list.
+fn former(path: &Path) -> Option<Former> {
+    let (name, folder) = (path.file_name()?, path.parent()?);
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    let there = locks::kernel_inode(folder).ok()?;
+    Some(Former {
+        path: folder.canonicalize().ok()?.join(name),
+        device: (there.major, there.minor),
+    })
 }
 
 /// Which file a path leads to. None: to nothing.

@@ -9,7 +9,7 @@ use super::cycles;
 use super::found::{Cycle, File, Holding, Inspection, KernelInode, Kind, Link, Name, Survey};
 use super::locked::{Locked, Seen};
 use super::names::Names;
-use super::odd::Limit;
+use super::odd::{Limit, Oddity};
 use super::people::People;
 use super::walk::{self, Met};
 use super::whole;
@@ -72,7 +72,7 @@ impl Known {
     fn now() -> Result<Known> {
         let read = SystemTime::now();
         let mounts = Mounts::now();
-        let (mut seen, mut limits) = match Seen::look(&|_| true) {
+        let (mut seen, mut limits) = match Seen::look(&|_| true, None) {
             Ok(seen) => (seen, Vec::new()),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 (Seen::default(), vec![Limit::NoList])
@@ -156,6 +156,7 @@ impl Known {
         for ((file, locked), claim) in self.with_claims(others) {
             files.push(self.whole(file, locked, claim));
         }
+        tell_of_former(&mut files);
         files.sort_by(|a, b| order(a).cmp(&order(b)));
         files
     }
@@ -225,6 +226,26 @@ impl Known {
             cycles,
             limits: self.limits,
             errors,
+        }
+    }
+}
+
+/// At a path that led to another file before: who holds that one.
+fn tell_of_former(files: &mut [Inspection]) {
+    let replaced = files.iter().filter(|file| file.file.name == Name::Replaced);
+    let former: Vec<(PathBuf, u32)> = replaced
+        .filter_map(|file| {
+            let keepers = file.holdings.iter().flat_map(|h| &h.keepers);
+            let pid = keepers.filter_map(|keeper| keeper.holder.pid).min()?;
+            Some((file.file.path.clone()?, pid))
+        })
+        .collect();
+    for (path, pid) in former {
+        let leads = |file: &&mut Inspection| {
+            file.file.name == Name::Leads && file.file.path.as_ref() == Some(&path)
+        };
+        if let Some(file) = files.iter_mut().find(leads) {
+            file.oddities.push(Oddity::Former { pid });
         }
     }
 }

@@ -73,6 +73,8 @@ fn a_file_that_was_deleted_while_it_is_held_is_said_to_be() {
         let there = Inspector::new().path(&path).expect("one can look");
         assert_eq!(there.file.name, Name::Nothing);
         assert!(!there.is_held() && there.holdings.is_empty());
+        let pid = actor.pid();
+        assert_eq!(there.oddities, [Oddity::Former { pid }]);
     }
 }
 
@@ -95,7 +97,8 @@ fn a_file_whose_name_was_given_to_another_one_is_said_to_be_replaced() {
     );
     let new = told(&path);
     assert_eq!(new.holdings, [format!("flock x * by {b}: {b} took")]);
-    assert_eq!(new.oddities, [""; 0]);
+    // Asked by its path, the new one is said to have a predecessor.
+    assert_eq!(new.oddities, [format!("Former {{ pid: {a} }}")]);
 }
 
 /// It was moved: the holder's descriptor knows where.
