@@ -40,10 +40,10 @@ pub(super) fn text() -> io::Result<(String, usize)> {
     }
 }
 
-/// All locks of which this is true. One reading is not enough, see [`text`]: two in a row must have the same ones. That none is there is believed only if nothing in the list changed meanwhile, or all
-/// readings had none: two of them can miss the same lock.
+/// All locks of which this is true. One reading is not enough, see [`text`]: two in a row must have the same ones. That none is there is believed only if all readings had none: even two that are the same to
+/// the letter can miss the same lock.
 pub(crate) fn listed(wanted: &dyn Fn(&Listed) -> bool) -> io::Result<Reading> {
-    let (mut before, mut known) = (String::new(), Vec::<Vec<Listed>>::new());
+    let mut known = Vec::<Vec<Listed>>::new();
     for _ in 0..LOOKS {
         let (text, pieces) = text()?;
         let lines = text.lines().filter_map(line);
@@ -52,14 +52,12 @@ pub(crate) fn listed(wanted: &dyn Fn(&Listed) -> bool) -> io::Result<Reading> {
             return Ok(Reading::Whole(locks));
         }
         drop_repeated(&mut locks);
-        let same = known.last().is_some_and(|known| are_alike(&locks, known));
-        if text == before || same {
+        if known.last().is_some_and(|known| are_alike(&locks, known)) {
             return Ok(Reading::Whole(locks));
         }
         if !locks.is_empty() {
             known.push(locks);
         }
-        before = text;
     }
     let Some(mut newest) = known.pop() else {
         return Ok(Reading::Whole(Vec::new()));
