@@ -274,8 +274,16 @@ impl World {
         self.about(party, &What::GoesOn);
     }
 
-    fn kill(&mut self, kind: Kind, party: usize) {
+    /// At one blow, which is not one moment: the kernel closes what the dead one had open one by one. On PostgreSQL that frees the lock, and the next one can be in before the judge's own connection ends. So from the
+    /// blow on it stands still, as one who can do nothing.
+    fn end_one(&mut self, party: usize) {
+        self.about(party, &What::Pause);
         self.parties[party].kill();
+        self.about(party, &What::GoesOn);
+    }
+
+    fn kill(&mut self, kind: Kind, party: usize) {
+        self.end_one(party);
         self.soon(kind);
         self.come(party, &[]);
     }
@@ -358,7 +366,7 @@ impl World {
     /// Another one in the place of one who is not inside: by this program.
     fn replace(&mut self, program: &[&str]) -> usize {
         let party = self.waiter();
-        self.parties[party].kill();
+        self.end_one(party);
         self.come(party, program);
         party
     }
@@ -388,7 +396,7 @@ impl World {
             self.until_somebody_enters(before);
         }
         // Its clock goes with the folder.
-        self.parties[party].kill();
+        self.end_one(party);
         self.come(party, &[]);
     }
 }
