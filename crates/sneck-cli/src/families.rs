@@ -19,6 +19,11 @@ pub(crate) struct Unseen {
     both: Place,
 }
 
+/// Whether a protocol locks by one of the two.
+pub(crate) fn is_one(protocol: &str) -> bool {
+    ["flock", "fcntl"].contains(&protocol)
+}
+
 /// Whether a holding is one of this protocol, of those two.
 pub(crate) fn is_of(protocol: &str, kind: Kind) -> bool {
     match protocol {

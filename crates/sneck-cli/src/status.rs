@@ -127,7 +127,9 @@ impl Report {
             _ => None,
         };
         let seen = match (&seen, &all) {
-            (Sighting::Unknown { .. }, Some(all)) => found_out(place, all, probe).unwrap_or(seen),
+            (Sighting::Unknown { .. }, Some(all)) => {
+                found_out(&lock.parts(), all, probe).unwrap_or(seen)
+            }
             _ => seen,
         };
         let verdict = lock.verdict(&seen);
@@ -174,7 +176,7 @@ impl Report {
             .or_else(|| unseen.as_ref().map(Unseen::advice))
             .or_else(|| advice::to_find_out(place, &seen, probe));
         // A kernel lock has nothing to do with what else is on the file; of a claim, or of several locks, all of it counts.
-        let is_kernel = ["flock", "fcntl"].contains(&place.scheme());
+        let is_kernel = families::is_one(place.scheme());
         let is_own = |kind: Kind| !is_kernel || families::is_of(place.scheme(), kind);
         // At a server it tells; on a machine the kernel does.
         let waiters = match (&seen, &all) {
@@ -231,9 +233,16 @@ impl Report {
     }
 }
 
-/// What asking gave, where it could not be seen: `--probe`. None: it gave nothing more.
-fn found_out(place: &Place, all: &Inspection, probe: Probe) -> Option<Sighting> {
-    let own = |holding: &&Holding| families::is_of(place.scheme(), holding.kind);
+/// What asking gave, where it could not be seen: `--probe`. None: it gave nothing more, or not of all that the lock consists of (no claim is asked for).
+fn found_out(parts: &[Lock], all: &Inspection, probe: Probe) -> Option<Sighting> {
+    let schemes: Vec<&str> = parts.iter().map(|part| part.place().scheme()).collect();
+    if !schemes.iter().all(|scheme| families::is_one(scheme)) {
+        return None;
+    }
+    let own = |holding: &&Holding| {
+        let mut schemes = schemes.iter();
+        schemes.any(|scheme| families::is_of(scheme, holding.kind))
+    };
     let keepers = all.holdings.iter().filter(own).flat_map(|h| &h.keepers);
     let holders: Vec<Holder> = keepers.map(|keeper| keeper.holder.clone()).collect();
     // It is held by these at least. That nobody holds it only asking tells.

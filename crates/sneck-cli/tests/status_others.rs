@@ -26,6 +26,11 @@ fn flock(place: &Place, words: &str) -> Running {
     place.script(&format!("exec flock {words}"))
 }
 
+/// Says its number here, and stays as long as the test's folder does.
+fn staying(mark: &str) -> String {
+    format!("echo $$ > {mark}; while [ -e {mark} ]; do sleep 0.02; done")
+}
+
 /// A process that waits in the kernel's queue for the lock.
 fn queued(place: &Place, words: &str) -> Running {
     let waiter = flock(place, words);
@@ -37,7 +42,7 @@ fn queued(place: &Place, words: &str) -> Running {
 #[test]
 fn who_inherited_a_lock_is_named_when_its_taker_was_killed() {
     let place = Place::new();
-    let taker = flock(&place, "l sh -c 'echo $$ > in; exec sleep 1000'");
+    let taker = flock(&place, &format!("l sh -c '{}'", staying("in")));
     until("the command runs", || !place.text("in").is_empty());
     let (took, heir) = (taker.number(), place.text("in").trim().to_owned());
     let (_, said) = place.said(&["status", "l"]);
@@ -69,7 +74,7 @@ fn who_inherited_a_lock_is_named_when_its_taker_was_killed() {
 fn whoever_holds_a_file_that_had_this_name_and_was_deleted_is_named() {
     let place = Place::new();
     let hold = |mark: &str| {
-        let holder = flock(&place, &format!("l sh -c 'echo > {mark}; exec sleep 1000'"));
+        let holder = flock(&place, &format!("l sh -c '{}'", staying(mark)));
         until("it holds", || place.has(mark));
         holder
     };
@@ -240,15 +245,19 @@ fn what_a_namespace_hides_is_unknown_until_it_is_probed() {
         ("fcntl:l", "fcntl:l"),
         ("l", "flock+fcntl:l"),
         ("fcntl:l", "flock+fcntl:l"),
+        ("flock+fcntl:l", "l"),
+        ("flock+fcntl:l", "fcntl:l"),
+        ("flock+fcntl:l", "flock+fcntl:l"),
     ] {
         let place = Place::new();
         let holder = place.hold(hold);
         let (code, said) = inside(&place, &["status", lock]);
         // An OFD lock is in everybody's list, and has no holder there.
-        if !lock.starts_with("fcntl") {
+        if hold == "l" || lock == "l" {
             assert_eq!(code, 1, "{said}");
             assert!(said.contains("unknown"), "{said}");
-            assert!(said.contains("`sneck status --probe l`"), "{said}");
+            let advice = format!("`sneck status --probe {lock}`");
+            assert!(said.contains(&advice), "{said}");
         }
         let (code, said) = inside(&place, &["status", "--probe", lock]);
         assert_eq!(code, 1, "{lock}: {said}");
@@ -299,4 +308,61 @@ fn looking_and_probing_change_nothing_of_the_file() {
     // And nothing is made where nothing is.
     assert_eq!(place.code(&["status", "--probe", "nothing"]), 0);
     assert!(!place.stands("nothing"));
+}
+
+#[test]
+fn what_is_no_plain_file_is_not_probed_and_stays_unknown() {
+    let place = Place::new();
+    fs::write(place.path().join("l"), "").expect("written");
+    std::os::unix::fs::symlink("l", place.path().join("link")).expect("made");
+    let holder = place.hold("l");
+    // flock(1) follows the link; sneck does not, and says so.
+    let (_, said) = inside(&place, &["status", "--probe", "--json", "link"]);
+    let all: Value = serde_json::from_str(&said).expect("JSON");
+    let limits = all[0]["inspection"]["limits"].as_array().expect("a list");
+    let whats: Vec<_> = limits
+        .iter()
+        .filter_map(|limit| limit["what"].as_str())
+        .collect();
+    assert_eq!(whats, ["pid-namespace", "not-probed"], "{said}");
+    assert_ne!(all[0]["inspection"]["state"], "free", "{said}");
+    place.leave();
+    assert_eq!(holder.code(), Some(0));
+}
+
+#[test]
+fn where_proc_hides_other_users_a_free_lock_is_free_and_a_holder_is_known_by_number() {
+    let place = Place::new();
+    // Makes a copy that this user may run.
+    drop(stage::as_nobody(&place, 0o777, &[]));
+    let hidden = |words: &str| {
+        let user = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+        let script =
+            format!("mount -t proc -o hidepid=2 none /proc && exec {user} ./sneck {words}");
+        let output = Command::new("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .current_dir(place.path())
+            .output()
+            .expect("unshare(1) of util-linux");
+        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+        let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        all[0].clone()
+    };
+    fs::write(place.path().join("l"), "").expect("written");
+    let free = hidden("status --json l");
+    assert_eq!(
+        (&free["state"], &free["inspection"]["state"]),
+        (&"free".into(), &"free".into()),
+        "{free}"
+    );
+    let holder = place.hold("l");
+    let held = hidden("status --json l");
+    assert_eq!(
+        held["holders"][0]["pid"].to_string(),
+        holder.number(),
+        "{held}"
+    );
+    assert_eq!(held["inspection"]["limits"][0]["what"], "hidden-processes");
+    place.leave();
+    assert_eq!(holder.code(), Some(0));
 }

@@ -52,7 +52,10 @@ pub(super) fn look(path: &Path, asks: Probe) -> Result<Inspection> {
         Some(_) => seen.limits.clone(),
         None => Vec::from_iter(told(path, &mut locked, &mut people)?),
     };
-    if seen.hidden() > 0 && !locked.holdings.is_empty() {
+    // Whose locks there are the list tells all the same: that there are none is sure.
+    if locked.holdings.is_empty() {
+        limits.retain(|limit| *limit != Limit::HiddenProcesses);
+    } else if seen.hidden() > 0 {
         let processes = seen.hidden();
         limits.push(Limit::HiddenDescriptors { processes });
     }

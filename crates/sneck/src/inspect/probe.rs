@@ -18,10 +18,15 @@ use std::path::Path;
 /// So many ranges of one file are asked for.
 const RANGES: usize = 256;
 
-/// The locks that are held on the file at a path, each kind once for each range. Who holds them stays unknown.
+/// The locks that are held on the file at a path, each kind once for each range. Who holds them stays unknown. An error if it cannot be asked: what is no regular file is not opened.
 pub(super) fn probe(path: &Path, people: &mut People) -> io::Result<Vec<Holding>> {
+    let not_a_file = || {
+        Err(io::Error::other(
+            "only a regular file is asked for its locks",
+        ))
+    };
     let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else {
-        return Ok(Vec::new());
+        return not_a_file();
     };
     let folder = match folder.as_os_str().is_empty() {
         true => Path::new("."),
@@ -30,10 +35,10 @@ pub(super) fn probe(path: &Path, people: &mut People) -> io::Result<Vec<Holding>
     let folder = Directory::open_unlisted(folder)?;
     let regular = |look: file::Look| look.kind == FileKind::Regular;
     if !folder.look(name)?.is_some_and(regular) {
-        return Ok(Vec::new());
+        return not_a_file();
     }
     let Some(file) = folder.file(name)? else {
-        return Ok(Vec::new());
+        return not_a_file();
     };
     let mut found = Vec::new();
     if let Some(mode) = flocked(&file)? {
