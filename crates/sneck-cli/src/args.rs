@@ -229,8 +229,8 @@ File: an object, in which null means not known, or none:
               named (by the claim)) and descriptors (a list)
   waiters     a list of who waits, of each kind first the one who is next: a process each, with
               kind, protocol, mode, start, end, waits (queued, somewhere (in the queue), watches
-              (the claim)), before (how many are before it), behind (which holdings are in its way:
-              a list, counted from 0)
+              (the claim)), before (how many turns are before it; readers who get in together are
+              one), behind (which holdings are in its way: a list, counted from 0)
   process     pid, host, user, command, label, token, since (it holds; UTC), started (UTC), source
               (who says so), container, inner_pid (in its own pid namespace), pace (runs, stopped,
               ended), threads

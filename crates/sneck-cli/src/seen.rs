@@ -82,7 +82,7 @@ pub(crate) struct Waiter {
     pub(crate) start: u64,
     pub(crate) end: Option<u64>,
     pub(crate) waits: &'static str,
-    /// How many are before it in the kernel's queue.
+    /// How many turns are before it in the kernel's queue.
     pub(crate) before: Option<usize>,
     /// Which holdings keep it out, counted from 0.
     pub(crate) behind: Vec<usize>,

@@ -223,7 +223,7 @@ pub struct Waiter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Waits {
-    /// In the kernel's queue: so many of its kind are before it.
+    /// In the kernel's queue: so many turns of its kind are before it. Readers who get in together are one turn.
     Queued(usize),
     /// In the kernel's queue, at a place that the kernel does not tell: somebody waits there, and this process is one of those who do.
     Somewhere,

@@ -1,6 +1,6 @@
-//! Who holds what, found out without touching it.
+//! The quick answer, for errors, for those who wait and for [`crate::Lock::holder`]: who holds a file by one family. The taker, if it has the lock still; all of /proc is looked through only if it has not.
 //!
-//! Not for: trying locks, or judging whether a holder is dead.
+//! Not for: everything that can be said (`one.rs`), trying locks, or judging whether a holder is dead.
 
 use crate::claim::Mode;
 use crate::holder::{Holder, Source};
