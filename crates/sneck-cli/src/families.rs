@@ -28,7 +28,7 @@ pub(crate) fn is_one(protocol: &str) -> bool {
 pub(crate) fn is_of(protocol: &str, kind: Kind) -> bool {
     match protocol {
         "flock" => kind == Kind::Flock,
-        "fcntl" => matches!(kind, Kind::Posix | Kind::Ofd),
+        "fcntl" => kind.sees(Kind::Posix),
         _ => false,
     }
 }

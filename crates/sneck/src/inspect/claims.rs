@@ -16,6 +16,7 @@
 //! All are judged against one reading of the kernel's list, and a living process is asked for once. Who seems dead is asked for anew, and the claim looked at again: it may have been released, and its number
 //! given away, since it was read.
 
+use super::folder_of;
 use super::found::{Holding, How, Keeper, KernelInode, Kind, Life, Range, State};
 use super::people::People;
 use crate::claim::{Mode, Party};
@@ -82,11 +83,7 @@ impl<'a> Claims<'a> {
         let Some(name) = path.file_name() else {
             return Ok(None);
         };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let folder = match Directory::open_unlisted(folder) {
+        let folder = match Directory::open_unlisted(folder_of(path)) {
             Err(error) if meaning(&error) == Meaning::NoParent => return Ok(None),
             opened => opened.map_err(|e| failed(path, e))?,
         };

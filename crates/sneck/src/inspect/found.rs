@@ -291,6 +291,22 @@ impl Inspection {
     }
 }
 
+impl Kind {
+    /// Whether locks of both kinds keep each other out: flock(2) locks do, and POSIX and OFD locks do, but not the ones the others. Claims do within their protocol, leases never.
+    ///
+    /// ```
+    /// use sneck::inspect::Kind;
+    /// assert!(Kind::Posix.sees(Kind::Ofd) && !Kind::Flock.sees(Kind::Ofd));
+    /// ```
+    pub fn sees(self, other: Kind) -> bool {
+        let fcntl = |kind: Kind| matches!(kind, Kind::Posix | Kind::Ofd);
+        match self {
+            Kind::Lease => false,
+            kind => kind == other || fcntl(kind) && fcntl(other),
+        }
+    }
+}
+
 impl Range {
     /// All of it.
     pub const WHOLE: Range = Range {

@@ -17,7 +17,9 @@ use crate::claim::Mode;
 use crate::holder::{Holder, Source};
 use crate::sys::file::{Inode, look_through};
 use crate::sys::locks::Mounts;
-use crate::sys::{Asleep, Bearing, Listed, Opened, Rank, Reading, Watching, locks, process, text};
+use crate::sys::{
+    Asleep, Bearing, Listed, Opened, Rank, Reading, Watching, are_apart, locks, process, text,
+};
 use settle::{Absent, ROUNDS};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -113,13 +115,8 @@ impl Key {
 
     /// Whether both cannot be at once.
     fn excludes(&self, other: &Key) -> bool {
-        let fcntl = |kind: Kind| matches!(kind, Kind::Posix | Kind::Ofd);
-        let family = match self.kind {
-            Kind::Flock => other.kind == Kind::Flock,
-            kind => fcntl(kind) && fcntl(other.kind),
-        };
-        let own = self.taker == other.taker && self.kind == other.kind && self.kind != Kind::Ofd;
-        family && !own && (self.exclusive || other.exclusive) && self.range.overlaps(&other.range)
+        let of = |key: &Key| (key.kind, key.mode(), key.range, key.taker);
+        are_apart(of(self), of(other))
     }
 
     fn taker(&self) -> Option<u32> {
@@ -365,13 +362,7 @@ impl Seen {
         for (pid, descriptor) in kept {
             by_pid.entry(*pid).or_default().push(*descriptor);
         }
-        let held_by = |pid: Option<u32>| Holder {
-            mode: Some(mode),
-            ..pid.map_or_else(
-                || Holder::unknown(Source::Kernel),
-                |pid| Holder::process(Source::Kernel, pid),
-            )
-        };
+        let held_by = |pid: Option<u32>| by_the_kernel(pid, mode);
         let mut keepers: Vec<Keeper> = Vec::new();
         for (pid, descriptors) in by_pid {
             let how = match taker {
@@ -428,6 +419,18 @@ impl Seen {
     }
 }
 
+/// One whom the kernel names, or somebody whom it does not.
+pub(super) fn by_the_kernel(pid: Option<u32>, mode: Mode) -> Holder {
+    let holder = match pid {
+        Some(pid) => Holder::process(Source::Kernel, pid),
+        None => Holder::unknown(Source::Kernel),
+    };
+    Holder {
+        mode: Some(mode),
+        ..holder
+    }
+}
+
 /// Those who wait, of each kind first the one who is next.
 fn waiters(waits: &[Listed], holdings: &[Holding], people: &mut People) -> Vec<Waiter> {
     let mut waits: Vec<(usize, &Listed)> = waits
@@ -451,14 +454,7 @@ fn waiters(waits: &[Listed], holdings: &[Holding], people: &mut People) -> Vec<W
         .iter()
         .map(|(before, lock)| {
             let pid = u32::try_from(lock.pid).ok().filter(|pid| *pid > 0);
-            let holder = Holder {
-                mode: Some(lock.mode),
-                ..pid.map_or_else(
-                    || Holder::unknown(Source::Kernel),
-                    |pid| Holder::process(Source::Kernel, pid),
-                )
-            };
-            let (holder, life) = people.describe(holder);
+            let (holder, life) = people.describe(by_the_kernel(pid, lock.mode));
             let in_the_way = |(_, holding): &(usize, &Holding)| keeps_out(holding, lock);
             Waiter {
                 holder,
@@ -484,14 +480,14 @@ fn waiters(waits: &[Listed], holdings: &[Holding], people: &mut People) -> Vec<W
 
 /// Whether a holding keeps out one who waits: flock(2) and fcntl(2) do not see each other, and POSIX locks of one process do not exclude each other.
 fn keeps_out(holding: &Holding, waiter: &Listed) -> bool {
-    let fcntl = |kind: Kind| matches!(kind, Kind::Posix | Kind::Ofd);
-    let family = holding.kind == waiter.kind || fcntl(holding.kind) && fcntl(waiter.kind);
     let exclusive = holding.mode == Mode::Exclusive || waiter.mode == Mode::Exclusive;
     let own = holding.kind == Kind::Posix
         && waiter.kind == Kind::Posix
         && holding.taker == u32::try_from(waiter.pid).ok();
     match waiter.kind {
         Kind::Lease => holding.kind == Kind::Lease,
-        _ => family && exclusive && !own && holding.range.overlaps(&waiter.range),
+        kind => {
+            holding.kind.sees(kind) && exclusive && !own && holding.range.overlaps(&waiter.range)
+        }
     }
 }

@@ -43,6 +43,14 @@ pub use odd::{Limit, Oddity};
 use crate::error::Result;
 use std::path::{Path, PathBuf};
 
+/// The folder that a path is in.
+fn folder_of(path: &Path) -> &Path {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 /// Whether a lock may be asked for in order to find out whether it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Probe {

@@ -7,7 +7,7 @@ use super::found::{Holding, Inspection, KernelInode, Kind};
 use super::locked::{Former, Locked, Seen};
 use super::odd::{Limit, Oddity};
 use super::people::People;
-use super::{Probe, kernel, probe, whole};
+use super::{Probe, folder_of, kernel, probe, whole};
 use crate::claim::Mode;
 use crate::error::Result;
 use crate::protocol::{Ground, Sighting, ground_of};
@@ -76,11 +76,7 @@ pub(super) fn look(path: &Path, asks: Probe) -> Result<Inspection> {
 
 /// What a file that was deleted here is still called. None: there is no such folder, or no list.
 fn former(path: &Path) -> Option<Former> {
-    let (name, folder) = (path.file_name()?, path.parent()?);
-    let folder = match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
-    };
+    let (name, folder) = (path.file_name()?, folder_of(path));
     let there = locks::kernel_inode(folder).ok()?;
     Some(Former {
         path: folder.canonicalize().ok()?.join(name),
@@ -191,7 +187,7 @@ fn ask(
         Ok(found) => {
             // Readers answer as one, and those that are seen hide the others.
             let shared = |holding: &Holding| {
-                let asked = matches!(holding.kind, Kind::Flock | Kind::Posix | Kind::Ofd);
+                let asked = holding.kind.sees(Kind::Flock) || holding.kind.sees(Kind::Posix);
                 asked && holding.mode == Mode::Shared
             };
             if !found.iter().chain(&locked.holdings).any(shared) {

@@ -5,10 +5,12 @@
 //!
 //! Not for: whatever can be seen.
 
+use super::folder_of;
 use super::found::{Holding, How, Kind, Range, State};
+use super::locked::by_the_kernel;
 use super::people::People;
 use crate::claim::Mode;
-use crate::holder::{Holder, Source};
+use crate::holder::Holder;
 use crate::sys::file::{self, Descriptor, Kind as FileKind, Tried};
 use crate::sys::folder::Directory;
 use crate::sys::ofd;
@@ -25,14 +27,10 @@ pub(super) fn probe(path: &Path, people: &mut People) -> io::Result<Vec<Holding>
             "only a regular file is asked for its locks",
         ))
     };
-    let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else {
+    let Some(name) = path.file_name() else {
         return not_a_file();
     };
-    let folder = match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
-    };
-    let folder = Directory::open_unlisted(folder)?;
+    let folder = Directory::open_unlisted(folder_of(path))?;
     let regular = |look: file::Look| look.kind == FileKind::Regular;
     if !folder.look(name)?.is_some_and(regular) {
         return not_a_file();
@@ -57,17 +55,9 @@ pub(super) fn probe(path: &Path, people: &mut People) -> io::Result<Vec<Holding>
 }
 
 fn holding(kind: Kind, mode: Mode, range: Range, pid: Option<u32>, people: &mut People) -> Holding {
-    let holder = pid.map_or_else(
-        || Holder::unknown(Source::Kernel),
-        |pid| Holder::process(Source::Kernel, pid),
-    );
-    let holder = Holder {
-        mode: Some(mode),
-        ..holder
-    };
     Holding {
         range,
-        ..Holding::told(kind, holder, people)
+        ..Holding::told(kind, by_the_kernel(pid, mode), people)
     }
 }
 

@@ -134,7 +134,7 @@ fn together(holdings: &[Holding], people: &mut People) -> Vec<Oddity> {
         keepers.filter_map(|keeper| keeper.holder.pid).collect()
     };
     let flock = |holding: &Holding| holding.kind == Kind::Flock;
-    let fcntl = |holding: &Holding| matches!(holding.kind, Kind::Posix | Kind::Ofd);
+    let fcntl = |holding: &Holding| holding.kind.sees(Kind::Posix);
     let exclusive = |holding: &Holding| holding.mode == Mode::Exclusive;
     let there = |which: &dyn Fn(&Holding) -> bool| holdings.iter().any(which);
     // One who holds it by both excludes both, and so do those who inherited from it; one who cannot be named may.

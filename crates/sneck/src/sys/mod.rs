@@ -165,17 +165,11 @@ impl Listed {
         Listed { number, ..*self } == *other
     }
 
-    /// Whether both cannot be held at once: flock(2) and fcntl(2) do not see each other, and locks of one process do not exclude each other, but for OFD locks.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    /// [`are_apart`], of two lines.
+    #[allow(dead_code, reason = "only Linux has such a list")]
     pub(crate) fn excludes(&self, other: &Listed) -> bool {
-        let fcntl = |kind: Kind| matches!(kind, Kind::Posix | Kind::Ofd);
-        let family = match self.kind {
-            Kind::Flock => other.kind == Kind::Flock,
-            kind => fcntl(kind) && fcntl(other.kind),
-        };
-        let own = (self.pid, self.kind) == (other.pid, other.kind) && self.kind != Kind::Ofd;
-        let exclusive = [self.mode, other.mode].contains(&crate::Mode::Exclusive);
-        family && !own && exclusive && self.range.overlaps(&other.range)
+        let of = |lock: &Listed| (lock.kind, lock.mode, lock.range, lock.pid);
+        are_apart(of(self), of(other))
     }
 
     /// Who took it, as the list has it, unless the line is of one who waits.
@@ -183,6 +177,18 @@ impl Listed {
     pub(crate) fn pid_if_held(&self) -> Option<i32> {
         (self.rank == Rank::Held).then_some(self.pid)
     }
+}
+
+/// Whether two locks on one file cannot be held at once, as far as kind, mode, bytes and taker tell: one that a process took may be the same that it took before, but for OFD locks, which are no
+/// process's.
+#[allow(dead_code, reason = "only Linux has such a list")]
+pub(crate) fn are_apart(
+    one: (Kind, crate::Mode, Range, i32),
+    other: (Kind, crate::Mode, Range, i32),
+) -> bool {
+    let own = (one.0, one.3) == (other.0, other.3) && one.0 != Kind::Ofd;
+    let exclusive = [one.1, other.1].contains(&crate::Mode::Exclusive);
+    one.0.sees(other.0) && !own && exclusive && one.2.overlaps(&other.2)
 }
 
 /// Whether a line is of a lock or of one who waits for it.

@@ -86,8 +86,7 @@ pub(crate) fn is_network_descriptor(fd: &impl AsFd) -> bool {
         0x0116_1970,
         0x0bd0_0bd0,
     ];
-    let magic = fstatfs(fd).map(|s| s.f_type as u64 & 0xffff_ffff);
-    magic.is_ok_and(|m| NETWORK.contains(&m))
+    is_one_of(fd, &NETWORK)
 }
 
 /// Whether a descriptor is of a file system that is made of the kernel's own facts, or that mounts another one when it is entered.
@@ -119,6 +118,10 @@ pub(in crate::sys) fn is_pseudo(fd: &impl AsFd) -> bool {
         0x0187,
         0x0765_5821,
     ];
+    is_one_of(fd, &PSEUDO)
+}
+
+fn is_one_of(fd: &impl AsFd, kinds: &[u64]) -> bool {
     let magic = fstatfs(fd).map(|s| s.f_type as u64 & 0xffff_ffff);
-    magic.is_ok_and(|m| PSEUDO.contains(&m))
+    magic.is_ok_and(|magic| kinds.contains(&magic))
 }

@@ -25,10 +25,10 @@ use std::path::Path;
 impl KernelFamily {
     /// Whether a lock is one of this family.
     fn has(self, lock: &Listed) -> bool {
-        match self {
-            KernelFamily::Flock => lock.kind == Kind::Flock,
-            KernelFamily::Fcntl => matches!(lock.kind, Kind::Posix | Kind::Ofd),
-        }
+        lock.kind.sees(match self {
+            KernelFamily::Flock => Kind::Flock,
+            KernelFamily::Fcntl => Kind::Posix,
+        })
     }
 }
 
